@@ -1,0 +1,52 @@
+//! Every limit of the platform, in one place. `docs/limits.md` tells what happens at each.
+
+use core::time::Duration;
+
+/// Classes in a price list.
+pub const CLASSES_MAX: usize = 16;
+/// Length of a class name.
+pub const CLASS_NAME_BYTES_MAX: usize = 32;
+/// Length of a function's or tenant's name.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Payload of a call and of its answer, unless the operator sets another cap.
+pub const PAYLOAD_BYTES_DEFAULT: usize = 16 << 20;
+/// Logs kept of one invocation; what comes after is counted and dropped.
+pub const LOG_BYTES_MAX: usize = 256 << 10;
+/// A code package as it is uploaded.
+pub const PACKAGE_BYTES_MAX: usize = 256 << 20;
+/// A code package unpacked.
+pub const UNPACKED_BYTES_MAX: u64 = 1 << 30;
+/// Files in a code package.
+pub const PACKAGE_FILES_MAX: usize = 20_000;
+/// Environment variables of a function, names and values together.
+pub const ENVIRONMENT_BYTES_MAX: usize = 32 << 10;
+/// Time limit of a function that states none.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Shortest time limit a function may state.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Longest time limit a function may state.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Functions that wait for each other in one call chain.
+pub const CALL_DEPTH_MAX: u32 = 32;
+/// Attempts of an asynchronous call, the first one included.
+pub const ASYNC_ATTEMPTS_MAX: u32 = 3;
+/// Time before the first retry of an asynchronous call; it doubles with each.
+pub const ASYNC_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest time between two attempts of an asynchronous call.
+pub const ASYNC_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Work one shard holds before it refuses more (`overloaded`).
+pub const SHARD_QUEUE_MAX: usize = 100_000;
+/// Functions on one machine that have started and not finished, parked ones not counted.
+pub const MACHINE_ADMISSION_DEFAULT: usize = 256;
+/// Times a function killed for memory is started again.
+pub const KILL_RESTARTS_MAX: u32 = 3;
+/// Linear memory of one Wasm instance.
+pub const WASM_MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Processes and threads in one sandbox.
+pub const SANDBOX_PIDS_MAX: u64 = 512;
+/// Open files of one process in a sandbox.
+pub const SANDBOX_FILES_MAX: u64 = 1024;
+/// Bytes a sandbox may hold in its private `/tmp`.
+pub const SANDBOX_TMP_BYTES_MAX: u64 = 512 << 20;
+/// Finished invocations whose details are kept; sums are kept for ever.
+pub const INVOCATIONS_KEPT_DEFAULT: u64 = 200_000;
