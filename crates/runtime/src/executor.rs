@@ -1,0 +1,279 @@
+//! What a node asks of a runtime, and what it hears back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::receipt::Used;
+use model::{
+    Bytes64, Failure, FailureKind, FunctionName, InvocationId, TenantName, Timestamp, Version,
+};
+
+use crate::kernel::Band;
+
+/// Runs functions of one kind. All methods but [`Executor::prepare`] return at once; what happens
+/// comes back through [`Events`]. Calls about an unknown or finished invocation do nothing: its
+/// `Finished` may be on its way.
+pub trait Executor: Send + Sync {
+    /// Checks a code package and makes what `start` needs, in `artifact_dir` (new and empty).
+    /// Blocks (it compiles or unpacks), so it is not for the control thread.
+    ///
+    /// # Errors
+    /// [`PrepareError`] says what is wrong with the package and where.
+    fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError>;
+
+    /// Begins an invocation, which holds a core from now on.
+    fn start(&self, start: Start);
+
+    /// Takes the function's core away; it keeps its progress. Answered by [`Event::Stopped`],
+    /// or by `Blocked` or `Finished` if that came first.
+    fn preempt(&self, id: InvocationId);
+
+    /// Gives a preempted or unblocked function a core again.
+    fn resume(&self, id: InvocationId);
+
+    /// Ends a function, wherever it is, with this failure.
+    fn end(&self, id: InvocationId, failure: Failure);
+
+    /// Changes the kernel scheduling of a running function (its effective class rose).
+    fn set_band(&self, id: InvocationId, band: Band);
+
+    /// Memory held now by each unfinished invocation, and by warm instances that run nothing.
+    fn memory(&self) -> MemoryUse;
+
+    /// Forgets warm instances of a function's versions (it was deleted), or all idle ones.
+    fn reclaim(&self, which: Reclaim<'_>);
+
+    /// Ends everything and waits until it is gone.
+    fn shutdown(&self);
+}
+
+/// A code package to be made ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepare<'a> {
+    /// `wasm`, `provided`, `python3.12`, `nodejs20.x`, …
+    pub runtime: &'a str,
+    /// What to call inside the package, where the runtime needs it (`app.handler`).
+    pub handler: &'a str,
+    /// The package: a `.wasm` module, or a zip in the Lambda layout.
+    pub package: &'a [u8],
+}
+
+/// What `prepare` found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Bytes on disk.
+    pub artifact_bytes: u64,
+}
+
+/// Why a package cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The package is malformed, unsafe or too large; `reason` names the place.
+    #[error("the package is refused: {reason}")]
+    Package {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// No such runtime, or its interpreter is not on this machine.
+    #[error("runtime {runtime:?} is not available: {reason}")]
+    Runtime {
+        /// As stated.
+        runtime: String,
+        /// Why, with the cure.
+        reason: String,
+    },
+    /// The disk or the compiler failed.
+    #[error("prepare the package")]
+    Io(#[source] std::io::Error),
+}
+
+/// One version of a function, ready to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Which function.
+    pub function: FunctionName,
+    /// Which version.
+    pub version: Version,
+    /// `wasm`, `provided`, `python3.12`, `nodejs20.x`, …
+    pub runtime: String,
+    /// What to call inside the package.
+    pub handler: String,
+    /// Variables the function sees.
+    pub environment: Vec<(String, String)>,
+    /// Whether it may reach the network.
+    pub network: Network,
+    /// Time limit.
+    pub timeout: Duration,
+    /// Largest answer.
+    pub response_bytes_max: usize,
+    /// SHA-256 of the package.
+    pub hash: [u8; 32],
+    /// Where `prepare` put its work.
+    pub artifact_dir: PathBuf,
+}
+
+/// What of the network a function may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing but the platform's own endpoint.
+    None,
+    /// The machine's network.
+    Granted,
+}
+
+/// An invocation to begin.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// What to run.
+    pub code: Arc<Code>,
+    /// Its input.
+    pub payload: Bytes,
+    /// How the kernel shall treat its threads.
+    pub band: Band,
+    /// Name of its effective class, for the function to read.
+    pub class: String,
+    /// When it would be ended if it ran without pause, for the function to read.
+    pub deadline: Timestamp,
+    /// Proves to the platform's endpoint which invocation is calling; valid until `Finished`.
+    pub token: String,
+    /// W3C trace context, taken and passed on.
+    pub traceparent: Option<String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The handler's first instruction is about to run.
+    Running {
+        /// Which invocation.
+        id: InvocationId,
+        /// When.
+        at: Timestamp,
+        /// Whether an instance had to be made for it.
+        cold: bool,
+    },
+    /// It waits for something else than a core, and uses none until `resume`.
+    Blocked {
+        /// Which invocation.
+        id: InvocationId,
+    },
+    /// What it waited for is there; it goes on at `resume`.
+    Unblocked {
+        /// Which invocation.
+        id: InvocationId,
+    },
+    /// A preemption took hold.
+    Stopped {
+        /// Which invocation.
+        id: InvocationId,
+        /// When.
+        at: Timestamp,
+    },
+    /// It ended.
+    Finished(Box<Finished>),
+}
+
+/// The end of an invocation.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// Its answer or why there is none.
+    pub outcome: Result<Bytes, Failure>,
+    /// What it used, as measured.
+    pub used: Used,
+    /// The most memory it held at once, as sampled.
+    pub memory_peak: Bytes64,
+    /// What it printed.
+    pub logs: Logs,
+}
+
+/// What a function printed, up to [`model::limits::LOG_BYTES_MAX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// Standard error and output in the order of arrival, as printed.
+    pub bytes: Vec<u8>,
+    /// Bytes that came after the limit and were dropped.
+    pub dropped: u64,
+}
+
+/// Memory in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// By unfinished invocation.
+    pub invocations: Vec<(InvocationId, Bytes64)>,
+    /// By warm instances that run nothing.
+    pub idle: Bytes64,
+}
+
+/// Which warm instances to forget.
+#[derive(Clone, Copy, Debug)]
+pub enum Reclaim<'a> {
+    /// All versions of one function.
+    Function(&'a TenantName, &'a FunctionName),
+    /// All idle ones.
+    Idle,
+}
+
+/// Where events go. Must not block for long: it is called from function threads.
+pub type Events = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// A function's call of another function.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Name, optionally `name:version`.
+    pub function: String,
+    /// Class stated where the call is made; the effective one is never lower than the caller's.
+    pub class: Option<String>,
+    /// The input.
+    pub payload: Bytes,
+    /// Whether the caller waits.
+    pub mode: CallMode,
+}
+
+/// Whether a caller waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallMode {
+    /// It waits.
+    Wait,
+    /// It goes on once the call is safely queued.
+    Async,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug)]
+pub enum CallResult {
+    /// The callee answered.
+    Ok(InvocationId, Bytes),
+    /// The callee failed.
+    Failed(InvocationId, Failure),
+    /// Queued ([`CallMode::Async`]).
+    Accepted(InvocationId),
+    /// Not started: unknown function, class, depth, budget, overload.
+    Refused {
+        /// Public code, as in `docs/errors.md`.
+        code: &'static str,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// What the platform does for a running function.
+pub trait Platform: Send + Sync {
+    /// Calls another function of the same tenant. `reply` is called exactly once, from any thread.
+    fn call(&self, caller: InvocationId, call: Call, reply: Box<dyn FnOnce(CallResult) + Send>);
+}
+
+impl CallResult {
+    /// The result where the caller itself has ended.
+    #[must_use]
+    pub fn caller_gone() -> Self {
+        Self::Refused { code: FailureKind::Cancelled.code(), message: "the caller ended".into() }
+    }
+}

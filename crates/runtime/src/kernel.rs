@@ -1,0 +1,107 @@
+//! How the kernel shall treat a function's threads.
+//!
+//! The machine scheduler of `policy` decides who holds a core; the kernel's own classes make that
+//! decision take hold at once and keep the control plane above all functions.
+
+#![expect(unsafe_code, reason = "sched_setscheduler and setpriority have no safe wrapper here")]
+
+use std::io;
+
+use model::{ClassId, PriceList};
+
+/// How the kernel treats one function's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Band {
+    /// Runs only where nothing else wants the core (`SCHED_IDLE`): the lowest class.
+    Idle,
+    /// An ordinary thread with this nice value: the classes between, and every function of a
+    /// policy that ignores classes (nice 0).
+    Normal {
+        /// -20 (most) to 19.
+        nice: i8,
+    },
+}
+
+/// The control plane's own band: above every function.
+pub const CONTROL: Band = Band::Normal { nice: -20 };
+
+impl Band {
+    /// The band of a class: the lowest is [`Band::Idle`], the others are spread over nice 10 … -15.
+    #[must_use]
+    pub fn of_class(class: ClassId, prices: &PriceList) -> Self {
+        const NICE_LOWEST: i16 = 10;
+        const NICE_HIGHEST: i16 = -15;
+        if class == prices.lowest() && prices.len() > 1 {
+            return Self::Idle;
+        }
+        let steps = i16::from(prices.highest().0).max(2) - 1;
+        let step = i16::from(class.0) - 1;
+        let nice = NICE_LOWEST + (NICE_HIGHEST - NICE_LOWEST) * step.max(0) / steps;
+        Self::Normal { nice: i8::try_from(nice).expect("between the two constants") }
+    }
+}
+
+/// Applies a band to one thread by its kernel id, or to the calling thread (`0`).
+///
+/// # Errors
+/// What the kernel says: `EPERM` without the right to raise a priority, `ESRCH` for a thread that
+/// is gone.
+pub fn apply(thread: i32, band: Band) -> io::Result<()> {
+    let (policy, nice) = match band {
+        Band::Idle => (libc::SCHED_IDLE, 0),
+        Band::Normal { nice } => (libc::SCHED_OTHER, nice),
+    };
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `param` lives for the whole call; the kernel only reads it.
+    if unsafe { libc::sched_setscheduler(thread, policy, &raw const param) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let thread = libc::id_t::try_from(thread).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: takes three integers and touches no memory of ours.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, thread, libc::c_int::from(nice)) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// CPU time used so far by the calling thread, in nanoseconds.
+#[must_use]
+pub fn thread_cpu_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0, "a thread always has a CPU clock");
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    seconds * 1_000_000_000 + nanos
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dearer_classes_get_a_stronger_band() {
+        let prices = PriceList::default();
+        let bands: Vec<Band> = prices.iter().map(|(id, _)| Band::of_class(id, &prices)).collect();
+        let nice = |nice| Band::Normal { nice };
+        assert_eq!(bands, [Band::Idle, nice(10), nice(2), nice(-6), nice(-15)]);
+    }
+
+    #[test]
+    fn the_lowest_band_needs_no_right_and_can_be_read_back() {
+        std::thread::spawn(|| {
+            apply(0, Band::Idle).unwrap();
+            // SAFETY: takes an integer and touches no memory of ours.
+            assert_eq!(unsafe { libc::sched_getscheduler(0) }, libc::SCHED_IDLE);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn thread_cpu_time_rises_with_work() {
+        let before = thread_cpu_nanos();
+        let sum: u64 = std::hint::black_box((0..1_000_000_u64).sum());
+        assert!(sum > 0 && thread_cpu_nanos() > before);
+    }
+}
