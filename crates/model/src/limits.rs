@@ -50,3 +50,5 @@ pub const SANDBOX_FILES_MAX: u64 = 1024;
 pub const SANDBOX_TMP_BYTES_MAX: u64 = 512 << 20;
 /// Finished invocations whose details are kept; sums are kept for ever.
 pub const INVOCATIONS_KEPT_DEFAULT: u64 = 200_000;
+/// Entries of one page of any list.
+pub const PAGE_MAX: usize = 1_000;

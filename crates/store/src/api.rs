@@ -1,0 +1,273 @@
+//! The face of every store.
+
+use std::collections::BTreeSet;
+
+use model::{Amount, FunctionName, InvocationId, KeyId, TenantName, Timestamp, Version, limits};
+
+use crate::bill::{BillQuery, BillRow, Grouping};
+use crate::blob::{BlobHash, Swept};
+use crate::calendar::Month;
+use crate::error::Result;
+use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
+use crate::invocation::{InvocationQuery, InvocationRecord};
+use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
+use crate::tenant::{Key, Tenant};
+
+/// What Fermata keeps. Every method blocks until it is done; writers wait for each other.
+///
+/// An `Ok` of a writing method is a promise that what was written is there after a crash. An error
+/// means that nothing was applied; [`Error::is_transient`](crate::Error::is_transient) tells
+/// whether the same call may be repeated as it is.
+pub trait Store: Send + Sync {
+    /// Writes finished attempts with their sums and changes the queue, all of it or nothing.
+    ///
+    /// Repeating a batch changes nothing: a record of an id and attempt that is known is passed
+    /// over (the first one stays), and queue changes may be repeated, see [`QueueChange`].
+    /// Retention is served here too: each commit removes some of the oldest records beyond
+    /// [`Options::keep_invocations`], never one of its own batch, and never a sum.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn commit(&self, batch: &Batch) -> Result<()>;
+
+    /// Does one thing an operator or developer asked for.
+    ///
+    /// # Errors
+    /// `NotFound` and `Conflict` as told at each [`Change`]; `Full`, `Transient`, `Io`.
+    fn apply(&self, change: &Change) -> Result<()>;
+
+    /// Publishes a version of a function under the next free number and returns it.
+    ///
+    /// # Errors
+    /// `NotFound` where the tenant or the code's blob is unknown (the blob may have been swept
+    /// since it was put: put it again); `Full`, `Transient`, `Io`.
+    fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion>;
+
+    /// Keeps `bytes` under their hash. Known content is kept once.
+    ///
+    /// # Errors
+    /// `Corrupt` where `bytes` have another hash; `Full`, `Transient`, `Io`.
+    fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()>;
+
+    /// The blob of that hash, verified.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` where what is stored has another hash.
+    fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>>;
+
+    /// Removes blobs that no version uses.
+    ///
+    /// # Errors
+    /// `Transient`, `Io`. What was removed before the error stays removed.
+    fn sweep_blobs(&self) -> Result<Swept>;
+
+    /// All tenants, by name.
+    ///
+    /// # Errors
+    /// `Transient`, `Corrupt`, `Io`: so does every reading method below.
+    fn tenants(&self) -> Result<Vec<Tenant>>;
+
+    /// All keys of all tenants, revoked ones included, by id.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn keys(&self) -> Result<Vec<Key>>;
+
+    /// One version of a function; without a number, the highest that is not deleted.
+    ///
+    /// # Errors
+    /// `NotFound`; see also [`Store::tenants`].
+    fn function(
+        &self,
+        tenant: &TenantName,
+        name: &FunctionName,
+        version: Option<Version>,
+    ) -> Result<FunctionVersion>;
+
+    /// Functions of a tenant, or versions of one of them.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`]. Nothing found is an empty list.
+    fn functions(&self, tenant: &TenantName, query: &FunctionQuery)
+    -> Result<Vec<FunctionVersion>>;
+
+    /// At most `limit` (and at most [`limits::PAGE_MAX`]) queued calls that are due at `now`, of
+    /// all tenants, passing over those in `running`.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due>;
+
+    /// Sizes of the queue, of each tenant that has something in it, by name. Counts the queue,
+    /// so it is for start-up and not for every call.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn backlog(&self) -> Result<Vec<Backlog>>;
+
+    /// Dead letters of a tenant.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn dead_letters(&self, tenant: &TenantName, query: &DeadLetterQuery)
+    -> Result<Vec<DeadLetter>>;
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// `NotFound`; see also [`Store::tenants`].
+    fn dead_letter(&self, tenant: &TenantName, id: InvocationId) -> Result<DeadLetter>;
+
+    /// Every attempt of an invocation that is still kept, whole, the first one first. Empty where
+    /// none is kept.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn invocation(&self, tenant: &TenantName, id: InvocationId) -> Result<Vec<InvocationRecord>>;
+
+    /// Finished attempts of a tenant, newest id first.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn invocations(
+        &self,
+        tenant: &TenantName,
+        query: &InvocationQuery,
+    ) -> Result<Vec<InvocationRecord>>;
+
+    /// The sums of the asked days.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn bill(&self, query: &BillQuery) -> Result<Vec<BillRow>>;
+
+    /// What a tenant's calls cost in a month so far.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn month_spent(&self, tenant: &TenantName, month: Month) -> Result<Amount> {
+        let rows = self.bill(&BillQuery {
+            tenant: Some(tenant.clone()),
+            first: month.first(),
+            last: month.last(),
+            by: Grouping::default(),
+        })?;
+        Ok(rows.iter().map(|row| row.usage.total()).sum())
+    }
+
+    /// The value of a setting, where it has one.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Looks through everything for damage. Takes as long as reading the whole store.
+    ///
+    /// # Errors
+    /// `Corrupt` with the first damage found; see also [`Store::tenants`].
+    fn check(&self) -> Result<()>;
+}
+
+/// What one commit writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Attempts that finished, of any tenants.
+    pub records: Vec<InvocationRecord>,
+    /// Changes to the queue, in order.
+    pub queue: Vec<QueueChange>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.queue.is_empty()
+    }
+}
+
+/// One thing an operator or developer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new tenant. `Conflict` where there is another of that name; the same again is fine.
+    CreateTenant(Tenant),
+    /// New budget and permission of a tenant. `NotFound` where it is unknown.
+    UpdateTenant {
+        /// Which one.
+        name: TenantName,
+        /// Replaces the budget.
+        monthly_budget: Option<Amount>,
+        /// Replaces the permission.
+        allow_network: bool,
+    },
+    /// A new key. `NotFound` where the tenant is unknown, `Conflict` where there is another key of
+    /// that id; the same again is fine.
+    CreateKey(Key),
+    /// A key is refused from now on. `NotFound` where the tenant has no such key; a key that is
+    /// revoked keeps its first time.
+    RevokeKey {
+        /// Whose.
+        tenant: TenantName,
+        /// Which one.
+        id: KeyId,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// One version of a function, or all, can no longer be found. `NotFound` where there is none.
+    /// Receipts and sums stay.
+    DeleteFunction {
+        /// Whose.
+        tenant: TenantName,
+        /// Which one.
+        name: FunctionName,
+        /// Only this version; without one, all.
+        version: Option<Version>,
+    },
+    /// A dead letter is queued again, with the next attempt number and no failure. `NotFound`
+    /// where the tenant has no such letter.
+    Redrive {
+        /// Whose.
+        tenant: TenantName,
+        /// Which one.
+        id: InvocationId,
+        /// The new `not_before`.
+        at: Timestamp,
+    },
+    /// A dead letter is thrown away. `NotFound` where the tenant has no such letter.
+    DeleteDeadLetter {
+        /// Whose.
+        tenant: TenantName,
+        /// Which one.
+        id: InvocationId,
+    },
+    /// A setting gets a value.
+    PutSetting {
+        /// Its name.
+        name: String,
+        /// Replaces its value.
+        value: Vec<u8>,
+    },
+}
+
+/// What holds for a store as long as it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Finished attempts whose details are kept: the newest of all tenants. Some more may be there
+    /// until later commits remove them. Sums are kept for ever.
+    pub keep_invocations: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { keep_invocations: limits::INVOCATIONS_KEPT_DEFAULT }
+    }
+}
+
+/// Records that one commit removes at most: enough to keep up, few enough to stay cheap.
+pub(crate) fn removals_max(batch: &Batch) -> usize {
+    64 + 2 * batch.records.len()
+}
+
+/// The page size that is granted where `asked` is wanted.
+pub(crate) fn page(asked: usize) -> usize {
+    asked.min(limits::PAGE_MAX)
+}

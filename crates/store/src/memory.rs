@@ -1,0 +1,165 @@
+//! A store in memory: for tests, for the simulator, and the model the other stores are tested
+//! against. It forgets everything when it is dropped, and it can be told to fail.
+
+mod faults;
+mod state;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use model::{FunctionName, InvocationId, TenantName, Timestamp, Version};
+
+use crate::api::{Batch, Change, Options, Store};
+use crate::bill::{BillQuery, BillRow};
+use crate::blob::{BlobHash, Swept};
+use crate::error::{Error, Result};
+use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
+use crate::invocation::{InvocationQuery, InvocationRecord};
+use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
+use crate::tenant::{Key, Tenant};
+
+pub use faults::{Fault, Faults, Hold};
+use state::State;
+
+/// A [`Store`] in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    options: Options,
+    state: Mutex<State>,
+    faults: Faults,
+}
+
+impl MemoryStore {
+    /// An empty store without faults.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options, state: Mutex::default(), faults: Faults::default() }
+    }
+
+    /// What shall go wrong.
+    #[must_use]
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> Result<T>) -> Result<T> {
+        read(&*self.state.lock().map_err(|_| interrupted())?)
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let fault = self.faults.before_write()?;
+        let mut state = self.state.lock().map_err(|_| interrupted())?;
+        let written = write(&mut state)?;
+        fault.map_or(Ok(written), Err)
+    }
+}
+
+/// A panic inside [`State`] may have left half a change behind.
+fn interrupted() -> Error {
+    Error::Corrupt { reason: "a panic interrupted a write".into() }
+}
+
+impl Store for MemoryStore {
+    fn commit(&self, batch: &Batch) -> Result<()> {
+        self.write(|state| {
+            state.commit(batch, self.options.keep_invocations);
+            Ok(())
+        })
+    }
+
+    fn apply(&self, change: &Change) -> Result<()> {
+        self.write(|state| state.apply(change))
+    }
+
+    fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion> {
+        self.write(|state| state.publish(spec))
+    }
+
+    fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()> {
+        hash.verify(bytes)?;
+        self.write(|state| {
+            state.blobs.entry(hash).or_insert_with(|| bytes.to_vec());
+            Ok(())
+        })
+    }
+
+    fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>> {
+        self.read(|state| {
+            let found = state.blobs.get(&hash);
+            found.cloned().ok_or_else(|| Error::not_found("blob", &hash))
+        })
+    }
+
+    fn sweep_blobs(&self) -> Result<Swept> {
+        self.write(|state| Ok(state.sweep_blobs()))
+    }
+
+    fn tenants(&self) -> Result<Vec<Tenant>> {
+        self.read(|state| Ok(state.tenants.values().cloned().collect()))
+    }
+
+    fn keys(&self) -> Result<Vec<Key>> {
+        self.read(|state| Ok(state.keys.values().cloned().collect()))
+    }
+
+    fn function(
+        &self,
+        tenant: &TenantName,
+        name: &FunctionName,
+        version: Option<Version>,
+    ) -> Result<FunctionVersion> {
+        self.read(|state| state.function(tenant, name, version))
+    }
+
+    fn functions(
+        &self,
+        tenant: &TenantName,
+        query: &FunctionQuery,
+    ) -> Result<Vec<FunctionVersion>> {
+        self.read(|state| Ok(state.functions(tenant, query)))
+    }
+
+    fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due> {
+        self.read(|state| Ok(state.due(now, running, limit)))
+    }
+
+    fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.read(|state| Ok(state.backlog()))
+    }
+
+    fn dead_letters(
+        &self,
+        tenant: &TenantName,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<DeadLetter>> {
+        self.read(|state| Ok(state.dead_letters(tenant, query)))
+    }
+
+    fn dead_letter(&self, tenant: &TenantName, id: InvocationId) -> Result<DeadLetter> {
+        self.read(|state| state.dead_letter(tenant, id).cloned())
+    }
+
+    fn invocation(&self, tenant: &TenantName, id: InvocationId) -> Result<Vec<InvocationRecord>> {
+        self.read(|state| Ok(state.invocation(tenant, id)))
+    }
+
+    fn invocations(
+        &self,
+        tenant: &TenantName,
+        query: &InvocationQuery,
+    ) -> Result<Vec<InvocationRecord>> {
+        self.read(|state| Ok(state.invocations(tenant, query)))
+    }
+
+    fn bill(&self, query: &BillQuery) -> Result<Vec<BillRow>> {
+        self.read(|state| Ok(state.bill(query)))
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read(|state| Ok(state.settings.get(name).cloned()))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.read(|state| state.blobs.iter().try_for_each(|(hash, bytes)| hash.verify(bytes)))
+    }
+}
