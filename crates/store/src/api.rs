@@ -23,8 +23,8 @@ pub trait Store: Send + Sync {
     ///
     /// Repeating a batch changes nothing: a record of an id and attempt that is known is passed
     /// over (the first one stays), and queue changes may be repeated, see [`QueueChange`].
-    /// Retention is served here too: each commit removes some of the oldest records beyond
-    /// [`Options::keep_invocations`], never one of its own batch, and never a sum.
+    /// Retention is served here too: each commit of records first removes some of the oldest ones
+    /// beyond [`Options::keep_invocations`], never one of its own batch, and never a sum.
     ///
     /// # Errors
     /// `Full`, `Transient`, `Io`.

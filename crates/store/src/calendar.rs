@@ -97,7 +97,7 @@ impl Month {
     #[must_use]
     pub fn last(self) -> Day {
         let first = self.first().0;
-        let next = (29..=32).map(|days| Day(first + days)).find(|day| day.month() != self);
+        let next = (28..=31).map(|days| Day(first + days)).find(|day| day.month() != self);
         next.map_or(Day(first + 30), |day| Day(day.0 - 1))
     }
 }

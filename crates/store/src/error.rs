@@ -1,5 +1,6 @@
 //! What can go wrong, by what the caller can do about it.
 
+use std::io;
 use std::path::PathBuf;
 
 /// The result of every method of [`Store`](crate::Store).
@@ -76,6 +77,18 @@ impl Error {
             | Self::Locked { .. }
             | Self::Io { .. } => false,
         }
+    }
+
+    pub(crate) fn from_io(attempt: String, error: io::Error) -> Self {
+        use io::ErrorKind::{QuotaExceeded, ResourceBusy, StorageFull};
+        let kind = error.kind();
+        if matches!(kind, StorageFull | QuotaExceeded) {
+            return Self::Full;
+        }
+        if kind == ResourceBusy {
+            return Self::Transient { reason: error.to_string() };
+        }
+        Self::Io { attempt, source: Box::new(error) }
     }
 
     pub(crate) fn not_found(what: &'static str, name: &impl ToString) -> Self {

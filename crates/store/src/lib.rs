@@ -6,7 +6,7 @@
 //! the whole face, then [`Batch`], its most frequent argument.
 //!
 //! Invariants:
-//! - what a method acknowledged survives `kill -9` and power loss (not in memory, of course);
+//! - what a method acknowledged survives `kill -9` and power loss ([`sqlite`]);
 //! - an error means that nothing was applied, and the call may be repeated;
 //! - a finished attempt is counted once in the bill, however often it is committed;
 //! - a version number of a function is never given twice, not even after a deletion;
@@ -23,6 +23,8 @@ mod function;
 mod invocation;
 pub mod memory;
 mod queue;
+mod sql;
+pub mod sqlite;
 mod tenant;
 
 pub use api::{Batch, Change, Options, Store};
@@ -37,4 +39,5 @@ pub use invocation::{
 };
 pub use memory::MemoryStore;
 pub use queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
+pub use sqlite::SqliteStore;
 pub use tenant::{Key, Role, Tenant};

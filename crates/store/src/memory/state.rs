@@ -40,7 +40,9 @@ struct Function {
 
 impl State {
     pub(super) fn commit(&mut self, batch: &Batch, keep: u64) {
-        self.forget_old(keep, removals_max(batch));
+        if !batch.records.is_empty() {
+            self.forget_old(keep, removals_max(batch));
+        }
         for record in &batch.records {
             self.add_record(record);
         }

@@ -1,0 +1,227 @@
+//! A store in a directory: an SQLite database and a folder of blobs.
+//!
+//! One connection writes, a few read, all in write-ahead mode, so that readers and the writer do
+//! not wait for each other. Each commit is on the disk before it is acknowledged
+//! (`synchronous = FULL`). One process at a time: the directory is locked while it is open.
+
+mod blobs;
+mod connection;
+mod lock;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use model::{FunctionName, InvocationId, TenantName, Timestamp, Version};
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::api::{Batch, Change, Options, Store};
+use crate::bill::{BillQuery, BillRow};
+use crate::blob::{BlobHash, Swept};
+use crate::error::{Error, Result};
+use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
+use crate::invocation::{InvocationQuery, InvocationRecord};
+use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
+use crate::sql::{Session, change, functions, invocations, queue, schema, sums, tenants};
+use crate::tenant::{Key, Tenant};
+
+use blobs::Blobs;
+use connection::{ReadPool, begin, database_error, finish, open_writer};
+use lock::Lock;
+
+/// Connections that read.
+const READERS: usize = 4;
+
+/// A [`Store`] in a directory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    options: Options,
+    writer: Mutex<Connection>,
+    readers: ReadPool,
+    blobs: Blobs,
+    /// Last, so that the directory is free only after the connections are closed.
+    _lock: Lock,
+}
+
+impl SqliteStore {
+    /// Opens the store in `directory`, which is created where it is missing, and brings its schema
+    /// up to date.
+    ///
+    /// # Errors
+    /// `Locked` where another process has it open, `NewerVersion` where a newer program wrote it,
+    /// `Corrupt` where it is no store; `Full`, `Transient`, `Io`.
+    pub fn open(directory: &Path, options: Options) -> Result<Self> {
+        create_private(directory)?;
+        let lock = Lock::take(directory)?;
+        let database = directory.join("fermata.db");
+        let mut writer = open_writer(&database)?;
+        migrate(&mut writer, schema::MIGRATIONS)?;
+        Ok(Self {
+            options,
+            writer: Mutex::new(writer),
+            readers: ReadPool::open(&database, READERS)?,
+            blobs: Blobs::open(&directory.join("blobs"))?,
+            _lock: lock,
+        })
+    }
+
+    /// Runs `read` on one state of the store.
+    fn read<T>(&self, read: impl FnOnce(&dyn Session) -> Result<T>) -> Result<T> {
+        self.readers.with(|connection| {
+            let transaction = begin(connection, TransactionBehavior::Deferred)?;
+            read(&transaction)
+        })
+    }
+
+    /// Runs `write` and commits; an error of either rolls everything back.
+    fn write<T>(&self, write: impl FnOnce(&dyn Session) -> Result<T>) -> Result<T> {
+        // A panic inside rolled its transaction back when that was dropped.
+        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let transaction = begin(&mut writer, TransactionBehavior::Immediate)?;
+        let written = write(&transaction)?;
+        finish(transaction)?;
+        Ok(written)
+    }
+}
+
+/// Brings the schema up to date, each step in a transaction of its own.
+fn migrate(writer: &mut Connection, migrations: &[&str]) -> Result<()> {
+    let transaction = begin(writer, TransactionBehavior::Immediate)?;
+    let found = schema::version(&transaction)?;
+    finish(transaction)?;
+    for (version, step) in schema::pending(migrations, found)? {
+        let transaction = begin(writer, TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step).map_err(|error| database_error("migrate", error))?;
+        schema::set_version(&transaction, version)?;
+        finish(transaction)?;
+    }
+    Ok(())
+}
+
+/// Payloads and keys lie in it: only its owner may look.
+fn create_private(directory: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let attempt = || format!("create the data directory {}", directory.display());
+    builder.create(directory).map_err(|error| Error::from_io(attempt(), error))
+}
+
+impl Store for SqliteStore {
+    fn commit(&self, batch: &Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.write(|session| change::commit(session, batch, self.options.keep_invocations))
+    }
+
+    fn apply(&self, change: &Change) -> Result<()> {
+        self.write(|session| change::apply(session, change))
+    }
+
+    fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion> {
+        // A sweep takes the same lock, so the blob that is there now stays.
+        self.write(|session| {
+            if !self.blobs.contain(spec.code_hash)? {
+                return Err(Error::not_found("blob", &spec.code_hash));
+            }
+            functions::publish(session, spec)
+        })
+    }
+
+    fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()> {
+        hash.verify(bytes)?;
+        self.blobs.put(hash, bytes)
+    }
+
+    fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>> {
+        self.blobs.get(hash)
+    }
+
+    fn sweep_blobs(&self) -> Result<Swept> {
+        self.write(|session| self.blobs.sweep(&functions::code_used(session)?))
+    }
+
+    fn tenants(&self) -> Result<Vec<Tenant>> {
+        self.read(tenants::tenants)
+    }
+
+    fn keys(&self) -> Result<Vec<Key>> {
+        self.read(tenants::keys)
+    }
+
+    fn function(
+        &self,
+        tenant: &TenantName,
+        name: &FunctionName,
+        version: Option<Version>,
+    ) -> Result<FunctionVersion> {
+        self.read(|session| functions::function(session, tenant, name, version))
+    }
+
+    fn functions(
+        &self,
+        tenant: &TenantName,
+        query: &FunctionQuery,
+    ) -> Result<Vec<FunctionVersion>> {
+        self.read(|session| functions::functions(session, tenant, query))
+    }
+
+    fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due> {
+        self.read(|session| queue::due(session, now, running, limit))
+    }
+
+    fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.read(queue::backlog)
+    }
+
+    fn dead_letters(
+        &self,
+        tenant: &TenantName,
+        query: &DeadLetterQuery,
+    ) -> Result<Vec<DeadLetter>> {
+        self.read(|session| queue::dead_letters(session, tenant, query))
+    }
+
+    fn dead_letter(&self, tenant: &TenantName, id: InvocationId) -> Result<DeadLetter> {
+        self.read(|session| queue::dead_letter(session, tenant, id))
+    }
+
+    fn invocation(&self, tenant: &TenantName, id: InvocationId) -> Result<Vec<InvocationRecord>> {
+        self.read(|session| invocations::invocation(session, tenant, id))
+    }
+
+    fn invocations(
+        &self,
+        tenant: &TenantName,
+        query: &InvocationQuery,
+    ) -> Result<Vec<InvocationRecord>> {
+        self.read(|session| invocations::invocations(session, tenant, query))
+    }
+
+    fn bill(&self, query: &BillQuery) -> Result<Vec<BillRow>> {
+        self.read(|session| sums::bill(session, query))
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read(|session| tenants::setting(session, name))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.readers.with(|connection| connection::check_integrity(connection))?;
+        self.read(|session| tenants::keys(session).map(drop))?;
+        for hash in self.read(functions::code_used)? {
+            let checked = self.blobs.check(hash);
+            // The code may have been deleted and swept since its hash was read.
+            if checked.is_err() && self.read(functions::code_used)?.contains(&hash) {
+                return checked;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What can only be tested from inside: the schema's machinery and a database without room.
+
+use super::*;
+use crate::sql::statements;
+use crate::tenant::Tenant;
+
+fn open(directory: &Path) -> SqliteStore {
+    SqliteStore::open(directory, Options::default()).unwrap()
+}
+
+fn tenant(name: &str) -> Tenant {
+    Tenant {
+        name: name.parse().unwrap(),
+        created: Timestamp(1),
+        monthly_budget: Some(model::Amount(u64::MAX)),
+        allow_network: true,
+    }
+}
+
+fn version(store: &SqliteStore) -> u32 {
+    store.write(schema::version).unwrap()
+}
+
+#[test]
+fn every_statement_is_understood_and_numbers_its_parameters_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let connection = store.writer.lock().unwrap();
+    for text in statements::ALL {
+        let statement = connection.prepare(text).unwrap();
+        for number in 1..=statement.parameter_count() {
+            assert_eq!(statement.parameter_name(number), Some(&*format!("${number}")), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_new_step_keeps_the_rows_and_is_made_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.apply(&Change::CreateTenant(tenant("acme"))).unwrap();
+    let steps = [
+        schema::MIGRATIONS,
+        &["ALTER TABLE tenants ADD COLUMN note TEXT; UPDATE tenants SET note = name;"],
+    ]
+    .concat();
+    let released = version(&store);
+    for _ in 0..2 {
+        migrate(&mut store.writer.lock().unwrap(), &steps).unwrap();
+        assert_eq!(version(&store), released + 1);
+        let noted = "SELECT COUNT(*) FROM tenants WHERE note = name";
+        let noted = store.writer.lock().unwrap().query_row(noted, [], |row| row.get::<_, i64>(0));
+        assert_eq!(noted, Ok(1));
+    }
+}
+
+#[test]
+fn a_step_that_fails_half_way_leaves_the_store_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.apply(&Change::CreateTenant(tenant("acme"))).unwrap();
+    let steps = [schema::MIGRATIONS, &["DELETE FROM tenants; SELECT no_such_function();"]].concat();
+    let released = version(&store);
+    migrate(&mut store.writer.lock().unwrap(), &steps).unwrap_err();
+    assert_eq!(version(&store), released);
+    assert_eq!(store.tenants().unwrap(), [tenant("acme")]);
+}
+
+#[test]
+fn a_store_of_a_newer_program_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let newer = version(&store) + 1;
+    store.write(|session| schema::set_version(session, newer)).unwrap();
+    drop(store);
+    let error = SqliteStore::open(directory.path(), Options::default()).unwrap_err();
+    let supported = newer - 1;
+    assert!(
+        matches!(error, Error::NewerVersion { found, supported: s } if found == newer && s == supported),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_commit_without_room_fails_whole_and_can_be_repeated_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let set_pages_max = |pages: u32| {
+        let connection = store.writer.lock().unwrap();
+        connection.pragma_update(None, "max_page_count", pages).unwrap();
+    };
+    let put = |name: &str, bytes: usize| {
+        store.apply(&Change::PutSetting { name: name.into(), value: vec![7; bytes] })
+    };
+    put("before", 1).unwrap();
+    set_pages_max(1);
+    let error = put("large", 100_000).unwrap_err();
+    assert!(matches!(error, Error::Full), "{error}");
+    assert!(error.is_transient());
+    assert_eq!(store.setting("large").unwrap(), None);
+    assert_eq!(store.setting("before").unwrap(), Some(vec![7]));
+    store.check().unwrap();
+    set_pages_max(u32::MAX - 1);
+    put("large", 100_000).unwrap();
+    assert_eq!(store.setting("large").unwrap().unwrap().len(), 100_000);
+}
+
+#[test]
+fn a_row_that_cannot_be_right_is_reported_as_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.apply(&Change::CreateTenant(tenant("acme"))).unwrap();
+    let damage = "UPDATE tenants SET name = 'not a name'";
+    store.writer.lock().unwrap().execute(damage, []).unwrap();
+    assert!(matches!(store.tenants().unwrap_err(), Error::Corrupt { .. }));
+}
