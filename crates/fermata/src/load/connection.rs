@@ -1,0 +1,158 @@
+//! HTTP/1.1 connections to a platform, kept open and used again.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A connection that is not made by then will not be.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CLASS_HEADER: &str = "x-fermata-class";
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// Nobody listens there, or too slowly.
+    #[error("connect to {address}")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("send a request")]
+    Broken(#[from] hyper::Error),
+}
+
+impl Lost {
+    /// A short word for statistics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "unreachable",
+            Self::Broken(_) => "connection-lost",
+        }
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The public code of a refusal or failure (problem details), else the status.
+    pub fn error_code(&self) -> Option<String> {
+        if self.status.is_success() {
+            return None;
+        }
+        let problem: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
+        let code = problem.as_ref().and_then(|problem| problem.get("code")?.as_str());
+        Some(code.map_or_else(|| self.status.as_u16().to_string(), str::to_owned))
+    }
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Lost::Connect`] where nobody answers, [`Lost::Broken`] where it is no HTTP.
+    pub async fn open(address: SocketAddr) -> Result<Self, Lost> {
+        let lost = |source| Lost::Connect { address, source };
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+            .await
+            .map_err(|elapsed| lost(elapsed.into()))?
+            .map_err(lost)?;
+        stream.set_nodelay(true).map_err(lost)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // The task ends with the connection, which ends when its sender is dropped.
+        tokio::spawn(connection);
+        Ok(Self { sender })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// [`Lost::Broken`]; the connection is of no further use then.
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
+/// Connections to one address. The one used last is used first, so that few stay busy.
+#[derive(Debug)]
+pub struct Pool {
+    address: SocketAddr,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Sends a request over an idle connection, or over a new one where there is none.
+    ///
+    /// # Errors
+    /// See [`Lost`].
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+        let mut connection = match self.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.address).await?,
+        };
+        let answer = connection.send(request).await?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(answer)
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(Connection::is_open)
+    }
+}
+
+/// A call of a function that waits for its answer.
+pub fn invoke(
+    address: SocketAddr,
+    function: &str,
+    class: &str,
+    payload: Bytes,
+) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(Method::POST)
+        .uri(format!("/v1/functions/{function}/invoke"))
+        .header(HOST, address.to_string())
+        .header(CONTENT_TYPE, "application/json")
+        .header(CLASS_HEADER, class)
+        .body(Full::new(payload))
+        .expect("function and class names have no character that a header or path forbids")
+}
