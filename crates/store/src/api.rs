@@ -21,10 +21,11 @@ use crate::tenant::{Key, Tenant};
 pub trait Store: Send + Sync {
     /// Writes finished attempts with their sums and changes the queue, all of it or nothing.
     ///
-    /// Repeating a batch changes nothing: a record of an id and attempt that is known is passed
-    /// over (the first one stays), and queue changes may be repeated, see [`QueueChange`].
+    /// Repeating a batch changes nothing: a record of an id and attempt that is still kept is
+    /// passed over (the first one stays), and queue changes may be repeated, see [`QueueChange`].
     /// Retention is served here too: each commit of records first removes some of the oldest ones
-    /// beyond [`Options::keep_invocations`], never one of its own batch, and never a sum.
+    /// beyond [`Options::keep_invocations`] (but keeps as many as the batch has, so that even then
+    /// the batch can be repeated), and never a sum.
     ///
     /// # Errors
     /// `Full`, `Transient`, `Io`.
@@ -262,9 +263,21 @@ impl Default for Options {
     }
 }
 
-/// Records that one commit removes at most: enough to keep up, few enough to stay cheap.
-pub(crate) fn removals_max(batch: &Batch) -> usize {
-    64 + 2 * batch.records.len()
+/// What a commit of `batch` removes of the records before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// Records to keep. Never fewer than the batch has: were they its own, committed before, then
+    /// forgetting them would count them again.
+    pub(crate) keep: u64,
+    /// Records to remove at most: enough to keep up, few enough to stay cheap.
+    pub(crate) removals_max: usize,
+}
+
+impl Retention {
+    pub(crate) fn of(options: &Options, batch: &Batch) -> Self {
+        let records = batch.records.len();
+        Self { keep: options.keep_invocations.max(records as u64), removals_max: 64 + 2 * records }
+    }
 }
 
 /// The page size that is granted where `asked` is wanted.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::{FunctionName, Kind, TenantName, Timestamp, Version};
 
 use crate::blob::BlobHash;
+use crate::error::Error;
 
 /// Everything about one version of a function except its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,4 +66,11 @@ pub enum FunctionQuery {
         /// Versions wanted.
         limit: usize,
     },
+}
+
+pub(crate) fn not_found(name: &FunctionName, version: Option<Version>) -> Error {
+    match version {
+        Some(version) => Error::not_found("function version", &format_args!("{name}:{version}")),
+        None => Error::not_found("function", name),
+    }
 }

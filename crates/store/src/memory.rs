@@ -62,7 +62,7 @@ fn interrupted() -> Error {
 impl Store for MemoryStore {
     fn commit(&self, batch: &Batch) -> Result<()> {
         self.write(|state| {
-            state.commit(batch, self.options.keep_invocations);
+            state.commit(batch, &self.options);
             Ok(())
         })
     }

@@ -37,8 +37,10 @@ const READERS: usize = 4;
 #[derive(Debug)]
 pub struct SqliteStore {
     options: Options,
-    writer: Mutex<Connection>,
+    /// Before the writer, since fields are dropped in order: the last connection to close folds
+    /// the write-ahead log into the database, and a reader cannot.
     readers: ReadPool,
+    writer: Mutex<Connection>,
     blobs: Blobs,
     /// Last, so that the directory is free only after the connections are closed.
     _lock: Lock,
@@ -114,7 +116,7 @@ impl Store for SqliteStore {
         if batch.is_empty() {
             return Ok(());
         }
-        self.write(|session| change::commit(session, batch, self.options.keep_invocations))
+        self.write(|session| change::commit(session, batch, &self.options))
     }
 
     fn apply(&self, change: &Change) -> Result<()> {
@@ -123,12 +125,7 @@ impl Store for SqliteStore {
 
     fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion> {
         // A sweep takes the same lock, so the blob that is there now stays.
-        self.write(|session| {
-            if !self.blobs.contain(spec.code_hash)? {
-                return Err(Error::not_found("blob", &spec.code_hash));
-            }
-            functions::publish(session, spec)
-        })
+        self.write(|session| functions::publish(session, spec, |hash| self.blobs.contain(hash)))
     }
 
     fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()> {

@@ -7,11 +7,11 @@ use std::ops::Bound;
 
 use model::{FunctionName, InvocationId, KeyId, TenantName, Timestamp, Version};
 
-use crate::api::{Batch, Change, page, removals_max};
+use crate::api::{Batch, Change, Options, Retention, page};
 use crate::bill::{BillQuery, BillRow, BillRows, SumKey, Usage};
 use crate::blob::{BlobHash, Swept};
 use crate::error::{Error, Result};
-use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
+use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion, not_found};
 use crate::invocation::{Cursor, Detail, InvocationQuery, InvocationRecord};
 use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
 use crate::tenant::{Key, Tenant};
@@ -39,9 +39,9 @@ struct Function {
 }
 
 impl State {
-    pub(super) fn commit(&mut self, batch: &Batch, keep: u64) {
+    pub(super) fn commit(&mut self, batch: &Batch, options: &Options) {
         if !batch.records.is_empty() {
-            self.forget_old(keep, removals_max(batch));
+            self.forget_old(Retention::of(options, batch));
         }
         for record in &batch.records {
             self.add_record(record);
@@ -51,9 +51,9 @@ impl State {
         }
     }
 
-    fn forget_old(&mut self, keep: u64, removals_max: usize) {
-        for _ in 0..removals_max {
-            if self.order.len() as u64 <= keep {
+    fn forget_old(&mut self, retention: Retention) {
+        for _ in 0..retention.removals_max {
+            if self.order.len() as u64 <= retention.keep {
                 return;
             }
             let Some((_, (tenant, cursor))) = self.order.pop_first() else { return };
@@ -336,13 +336,6 @@ fn same<T: PartialEq>(known: &T, wanted: &T) -> Option<()> {
 
 fn published((version, spec): (&Version, &FunctionSpec)) -> FunctionVersion {
     FunctionVersion { version: *version, spec: spec.clone() }
-}
-
-fn not_found(name: &FunctionName, version: Option<Version>) -> Error {
-    match version {
-        Some(version) => Error::not_found("function version", &format_args!("{name}:{version}")),
-        None => Error::not_found("function", name),
-    }
 }
 
 fn summary(record: &InvocationRecord) -> InvocationRecord {

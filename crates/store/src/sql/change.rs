@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Batch, Change, removals_max};
+use crate::api::{Batch, Change, Options, Retention};
 use crate::bill::{SumKey, Usage};
 use crate::error::Result;
 use crate::sql::{Session, functions, invocations, queue, sums, tenants};
 
-/// Writes a batch, keeping `keep` records that were there before it.
-pub(crate) fn commit(session: &dyn Session, batch: &Batch, keep: u64) -> Result<()> {
+/// Writes a batch.
+pub(crate) fn commit(session: &dyn Session, batch: &Batch, options: &Options) -> Result<()> {
     if !batch.records.is_empty() {
-        add_records(session, batch, keep)?;
+        add_records(session, batch, options)?;
     }
     batch.queue.iter().try_for_each(|change| queue::change(session, change))
 }
 
 /// Sums are collected first, so that a busy function costs one statement and not one a record.
-fn add_records(session: &dyn Session, batch: &Batch, keep: u64) -> Result<()> {
-    let mut sequence = invocations::forget_old(session, keep, removals_max(batch))?;
+fn add_records(session: &dyn Session, batch: &Batch, options: &Options) -> Result<()> {
+    let mut sequence = invocations::forget_old(session, Retention::of(options, batch))?;
     let mut usages: BTreeMap<SumKey, Usage> = BTreeMap::new();
     for record in &batch.records {
         if invocations::add(session, sequence, record)? {

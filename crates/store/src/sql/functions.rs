@@ -8,12 +8,19 @@ use model::{FunctionName, Kind, TenantName, Version};
 use crate::api::page;
 use crate::blob::BlobHash;
 use crate::error::{Error, Result};
-use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
+use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion, not_found};
 use crate::sql::{Columns, Session, Value, first, list, statements, tenants};
 
-/// Gives the version the next free number. The caller has seen that the code's blob is there.
-pub(crate) fn publish(session: &dyn Session, spec: &FunctionSpec) -> Result<FunctionVersion> {
+/// Gives the version the next free number. `has_code` looks whether its blob is there.
+pub(crate) fn publish(
+    session: &dyn Session,
+    spec: &FunctionSpec,
+    has_code: impl FnOnce(BlobHash) -> Result<bool>,
+) -> Result<FunctionVersion> {
     tenants::tenant(session, &spec.tenant)?;
+    if !has_code(spec.code_hash)? {
+        return Err(Error::not_found("blob", &spec.code_hash));
+    }
     let names = [Value::Text(spec.tenant.as_str()), Value::Text(spec.name.as_str())];
     let number = first(session, statements::FUNCTION_NUMBER, &names, |columns| columns.u32())?;
     let missing = || Error::Corrupt { reason: "a function got no version number".into() };
@@ -102,13 +109,6 @@ pub(crate) fn delete(
 pub(crate) fn code_used(session: &dyn Session) -> Result<BTreeSet<BlobHash>> {
     let hashes = list(session, statements::CODE_USED, &[], |columns| columns.hash().map(BlobHash))?;
     Ok(hashes.into_iter().collect())
-}
-
-pub(crate) fn not_found(name: &FunctionName, version: Option<Version>) -> Error {
-    match version {
-        Some(version) => Error::not_found("function version", &format_args!("{name}:{version}")),
-        None => Error::not_found("function", name),
-    }
 }
 
 fn read_version(columns: &mut Columns<'_>) -> Result<FunctionVersion> {

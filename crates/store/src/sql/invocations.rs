@@ -2,7 +2,7 @@
 
 use model::{Amount, ByteSeconds, CpuTime, InvocationId, TenantName, Version};
 
-use crate::api::page;
+use crate::api::{Retention, page};
 use crate::error::Result;
 use crate::invocation::{
     Charge, Cursor, Detail, InvocationQuery, InvocationRecord, Mode, RecordOutcome, Status,
@@ -10,16 +10,15 @@ use crate::invocation::{
 use crate::sql::queue::{failure_values, read_failure};
 use crate::sql::{Columns, Session, Value, first, list, statements};
 
-/// Removes the oldest records beyond `keep`, at most `removals_max`, and returns the number the
-/// next record gets.
-pub(crate) fn forget_old(session: &dyn Session, keep: u64, removals_max: usize) -> Result<i64> {
+/// Removes the oldest records and returns the number the next record gets.
+pub(crate) fn forget_old(session: &dyn Session, retention: Retention) -> Result<i64> {
     let range = first(session, statements::INVOCATION_RANGE, &[], |columns| {
         Ok((columns.optional(Columns::int)?, columns.optional(Columns::int)?))
     })?;
     let Some((Some(oldest), Some(newest))) = range else { return Ok(0) };
     // Only the lowest numbers are ever removed, so there are no gaps to count.
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-    let removals_max = i64::try_from(removals_max).unwrap_or(i64::MAX);
+    let keep = i64::try_from(retention.keep).unwrap_or(i64::MAX);
+    let removals_max = i64::try_from(retention.removals_max).unwrap_or(i64::MAX);
     let last = newest.saturating_sub(keep).min(oldest.saturating_add(removals_max) - 1);
     if last >= oldest {
         session.execute(statements::INVOCATION_FORGET, &[Value::Int(last)])?;

@@ -35,6 +35,27 @@ fn every_statement_is_understood_and_numbers_its_parameters_in_order() {
 }
 
 #[test]
+fn no_statement_reads_a_whole_table_that_grows() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let connection = store.writer.lock().unwrap();
+    // These are for start-up and for operators.
+    let may_read_all = [statements::CALL_COUNTS, statements::SUMS_OF_ALL, statements::CODE_USED];
+    for text in statements::ALL.iter().filter(|text| !may_read_all.contains(text)) {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        let mut rows = plan.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get(3).unwrap();
+            let grows = ["async_calls", "invocations", "sums", "function_versions"];
+            let reads_all = step.strip_prefix("SCAN ").is_some_and(|what| {
+                grows.iter().any(|table| what.starts_with(table)) && !what.contains("INDEX")
+            });
+            assert!(!reads_all && !step.contains("TEMP B-TREE"), "{step}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_new_step_keeps_the_rows_and_is_made_once() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
