@@ -93,7 +93,9 @@ impl PriceList {
     }
 
     /// All classes, cheapest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (ClassId, &PriceClass)> + ExactSizeIterator {
+    pub fn iter(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (ClassId, &PriceClass)> + ExactSizeIterator {
         self.classes.iter().enumerate().map(|(index, class)| {
             (ClassId(u8::try_from(index).expect("CLASSES_MAX fits in a byte")), class)
         })
@@ -129,7 +131,8 @@ impl Default for PriceList {
             ("interactive", 1_500_000),
             ("critical", 2_000_000),
         ];
-        let class = |(name, price): (&str, u64)| PriceClass { name: name.into(), price: Price(price) };
+        let class =
+            |(name, price): (&str, u64)| PriceClass { name: name.into(), price: Price(price) };
         Self::new(classes.map(class).to_vec()).expect("the default list is a price list")
     }
 }

@@ -57,7 +57,8 @@ impl FromStr for TenantName {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
+        let allowed =
+            |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
         let first = text.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
         if first && text.len() <= limits::NAME_BYTES_MAX && text.bytes().all(allowed) {
             Ok(Self(text.into()))
@@ -165,7 +166,8 @@ mod tests {
     #[test]
     fn text_that_is_no_id_is_refused() {
         let too_large = "inv_80000000000000000000000000";
-        for text in ["", "inv_", "key_00000000000000000000000011", "inv_0000000000000000000000001u"] {
+        for text in ["", "inv_", "key_00000000000000000000000011", "inv_0000000000000000000000001u"]
+        {
             assert!(text.parse::<InvocationId>().is_err(), "{text}");
         }
         assert!(too_large.parse::<InvocationId>().is_err());

@@ -24,7 +24,7 @@ pub mod outcome;
 pub mod receipt;
 pub mod time;
 
-pub use amount::{Amount, Bytes64, ByteSeconds, CpuTime, MemoryPrice, Price};
+pub use amount::{Amount, ByteSeconds, Bytes64, CpuTime, MemoryPrice, Price};
 pub use class::{ClassId, PriceClass, PriceList, PriceListError};
 pub use function::{FunctionName, Kind, NameError, Version};
 pub use id::{IdError, InvocationId, KeyId, MachineId, ShardId, TenantName};

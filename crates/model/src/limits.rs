@@ -52,3 +52,7 @@ pub const SANDBOX_TMP_BYTES_MAX: u64 = 512 << 20;
 pub const INVOCATIONS_KEPT_DEFAULT: u64 = 200_000;
 /// Entries of one page of any list.
 pub const PAGE_MAX: usize = 1_000;
+/// Asynchronous calls accepted and not settled; above, new ones are refused (`overloaded`).
+pub const ASYNC_PENDING_MAX: u64 = 100_000;
+/// Length of a function's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 1024;

@@ -17,6 +17,8 @@ pub struct AsyncCall {
     pub version: Option<Version>,
     /// Name of the effective class.
     pub class: String,
+    /// Name of the highest class that the chain it belongs to may state.
+    pub max_class: String,
     /// The input.
     pub payload: Vec<u8>,
     /// Who called, where a function did.

@@ -18,8 +18,8 @@ macro_rules! version_columns {
 
 macro_rules! call_columns {
     () => {
-        "id, tenant, function, version, class, caller, depth, traceparent, arrived, attempt, \
-         first_attempt, not_before, failure_kind, failure_message, died, payload"
+        "id, tenant, function, version, class, max_class, caller, depth, traceparent, arrived, \
+         attempt, first_attempt, not_before, failure_kind, failure_message, died, payload"
     };
 }
 
@@ -89,7 +89,7 @@ statements! {
 
     CALL_ADD = concat!(
         "INSERT INTO async_calls (", call_columns!(), ") \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
         ON CONFLICT DO NOTHING");
     CALL_RETRY = "UPDATE async_calls SET attempt = $1, not_before = $2, failure_kind = $3, \
         failure_message = $4 WHERE id = $5 AND died IS NULL";

@@ -80,6 +80,7 @@ pub(crate) fn call(number: u64, tenant: &str) -> AsyncCall {
         function: function_name("mail"),
         version: Some(Version(4)),
         class: "standard".into(),
+        max_class: "critical".into(),
         payload: vec![0, 255, 10],
         caller: Some(id(1_000_000)),
         depth: 3,

@@ -55,6 +55,7 @@ CREATE TABLE async_calls (
     function TEXT NOT NULL,
     version INTEGER,
     class TEXT NOT NULL,
+    max_class TEXT NOT NULL,
     caller BLOB,
     depth INTEGER NOT NULL,
     traceparent TEXT,
