@@ -1,0 +1,3 @@
+// Returns nothing: the shortest invocation there is.
+// build: -nostartfiles
+void _start(void) {}
