@@ -22,6 +22,18 @@ extern crate alloc;
 
 pub mod message;
 
+mod machine;
+mod options;
+mod order;
+mod shard;
+
+pub mod budget;
+pub mod fifo;
+pub mod hermod;
+pub mod memory;
+pub mod rng;
+pub mod xx;
+
 pub use message::{
     IdleEntry, Job, Load, MachineInput, MachineOutput, Memory, PlaceReason, PollId, PreemptReason,
     RefuseReason, RunReason, ShardInput, ShardOutput, ToMachine, ToShard,
@@ -107,4 +119,18 @@ pub struct MachineConfig {
     pub prices: PriceList,
     /// Seed of the machine's own random draws.
     pub seed: u64,
+}
+
+/// The names that [`by_name`] knows.
+pub const NAMES: &[&str] = &["xx", "hermod", "fifo"];
+
+/// The policy of that name, with its settled choices.
+#[must_use]
+pub fn by_name(name: &str) -> Option<Box<dyn Policy>> {
+    match name {
+        "xx" => Some(Box::new(xx::Xx::default())),
+        "hermod" => Some(Box::new(hermod::Hermod::default())),
+        "fifo" => Some(Box::new(fifo::Fifo::default())),
+        _ => None,
+    }
 }

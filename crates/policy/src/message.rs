@@ -230,4 +230,3 @@ pub enum PreemptReason {
         by_class: ClassId,
     },
 }
-

@@ -1,0 +1,127 @@
+//! The machine scheduler: who holds a core (paper XX, section 3.2, "Machine Scheduler"; DESIGN
+//! rule 5).
+//!
+//! One mechanism serves all rules. Functions wait in lanes; a free core goes to the highest lane,
+//! and a function of a higher lane takes the core of one of a lower lane. Strict scheduling has one
+//! lane a class. First come, first served has a single lane, in which nobody can take a core away.
+//! Processor sharing is first come, first served with a core for everyone.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use model::ClassId;
+
+use crate::options::CoreRule;
+use crate::order::Order;
+
+#[derive(Debug)]
+pub(super) struct Cores {
+    rule: CoreRule,
+    count: usize,
+    lanes: Vec<ReadyLane>,
+    /// Bit n: something is ready in lane n.
+    ready: u32,
+    /// By lane, the youngest of each first: the first of all is the victim.
+    running: BTreeSet<(usize, Reverse<Order>)>,
+}
+
+/// The functions of one lane that want a core.
+#[derive(Debug, Default)]
+struct ReadyLane {
+    /// Those that lost their core, the last of them at the head: taking a core away and giving it
+    /// back changes nothing in the order inside a class.
+    preempted: Vec<Order>,
+    /// The others, by first arrival.
+    others: BTreeSet<Order>,
+}
+
+/// A core changes hands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// Who gets it.
+    pub(super) to: Order,
+    /// Who loses it.
+    pub(super) from: Option<Order>,
+}
+
+impl Cores {
+    pub(super) fn new(rule: CoreRule, cores: usize, classes: usize) -> Self {
+        let (count, lanes) = match rule {
+            CoreRule::StrictByClass => (cores, classes),
+            CoreRule::FirstCome => (cores, 1),
+            CoreRule::Shared => (usize::MAX, 1),
+        };
+        let lanes = (0..lanes).map(|_| ReadyLane::default()).collect();
+        Self { rule, count, lanes, ready: 0, running: BTreeSet::new() }
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Wants a core.
+    pub(super) fn want(&mut self, order: Order, class: ClassId) {
+        let lane = self.lane(class);
+        self.lanes[lane].others.insert(order);
+        self.ready |= 1 << lane;
+    }
+
+    /// Wants a core no more.
+    pub(super) fn unwant(&mut self, order: Order, class: ClassId) {
+        let lane = self.lane(class);
+        let ready = &mut self.lanes[lane];
+        if !ready.others.remove(&order) {
+            ready.preempted.retain(|other| *other != order);
+        }
+        self.note_ready(lane);
+    }
+
+    /// Gives its core back.
+    pub(super) fn release(&mut self, order: Order, class: ClassId) {
+        let held = self.running.remove(&(self.lane(class), Reverse(order)));
+        assert!(held, "{} gives back a core that it does not hold", order.id);
+    }
+
+    /// Goes on holding its core, in another class.
+    pub(super) fn reclass_running(&mut self, order: Order, from: ClassId, to: ClassId) {
+        self.release(order, from);
+        self.running.insert((self.lane(to), Reverse(order)));
+    }
+
+    /// The next core that changes hands, if any must.
+    pub(super) fn next_grant(&mut self) -> Option<Grant> {
+        let top = usize::try_from(self.ready.checked_ilog2()?).expect("a bit's index is small");
+        let mut from = None;
+        if self.running.len() >= self.count {
+            let &(lane, Reverse(victim)) = self.running.first()?;
+            if lane >= top {
+                return None;
+            }
+            self.running.pop_first();
+            self.lanes[lane].preempted.push(victim);
+            self.ready |= 1 << lane;
+            from = Some(victim);
+        }
+        let ready = &mut self.lanes[top];
+        let to = ready.preempted.pop().or_else(|| ready.others.pop_first());
+        let to = to.expect("its bit says that something is ready");
+        self.note_ready(top);
+        self.running.insert((top, Reverse(to)));
+        Some(Grant { to, from })
+    }
+
+    fn note_ready(&mut self, lane: usize) {
+        let ready = &self.lanes[lane];
+        if ready.preempted.is_empty() && ready.others.is_empty() {
+            self.ready &= !(1 << lane);
+        }
+    }
+
+    fn lane(&self, class: ClassId) -> usize {
+        match self.rule {
+            CoreRule::StrictByClass => usize::from(class.0),
+            CoreRule::FirstCome | CoreRule::Shared => 0,
+        }
+    }
+}

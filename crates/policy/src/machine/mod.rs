@@ -1,0 +1,288 @@
+//! One machine: admission, the machine scheduler ([`cores`]) and the dispatcher ([`dispatcher`]).
+//!
+//! A function is waiting (never ran), running, ready (ran, wants a core again) or blocked. A
+//! blocked one that wants a core again takes its place in its class by first arrival, before those
+//! that came after it; it does not take a core from its own class.
+//!
+//! Invariants, after each step:
+//! - no core is free while a function wants one;
+//! - under the strict rule nobody wants a core while a lower class holds one;
+//! - functions not blocked never exceed the admission limit by a placement;
+//! - a shard that was told of no room is told when there is room again.
+
+mod cores;
+mod dispatcher;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use model::{Bytes64, ClassId, InvocationId, ShardId, Timestamp};
+
+use self::cores::{Cores, Grant};
+use self::dispatcher::{Dispatcher, Sample};
+use crate::message::{
+    Job, Load, MachineInput, MachineOutput, Memory, PreemptReason, RefuseReason, RunReason,
+    ToMachine, ToShard,
+};
+use crate::options::{CoreRule, Options};
+use crate::order::Order;
+use crate::{Lane, Machine, MachineConfig};
+
+/// The machine of every policy here; its [`Options`] make the difference.
+#[derive(Debug)]
+pub(crate) struct ScheduledMachine {
+    options: Options,
+    admission_max: usize,
+    functions: BTreeMap<InvocationId, Function>,
+    lanes: Vec<Lane>,
+    /// Functions that are not blocked: they count for admission.
+    active: usize,
+    cores: Cores,
+    dispatcher: Dispatcher,
+    memory: Option<Memory>,
+    /// Shards that were told of no room since there last was some.
+    turned_away: BTreeSet<ShardId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    job: Job,
+    state: State,
+    /// Since when it wants a core that it does not have.
+    since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Running,
+    Ready,
+    Blocked,
+}
+
+impl ScheduledMachine {
+    pub(crate) fn new(config: MachineConfig, options: Options) -> Self {
+        let classes = config.prices.len();
+        Self {
+            admission_max: config.admission_max,
+            functions: BTreeMap::new(),
+            lanes: alloc::vec![Lane::default(); classes],
+            active: 0,
+            cores: Cores::new(options.core_rule, config.cores, classes),
+            dispatcher: Dispatcher::new(config.id, config.shards, config.seed),
+            memory: None,
+            turned_away: BTreeSet::new(),
+            options,
+        }
+    }
+
+    fn said_by_shard(
+        &mut self,
+        now: Timestamp,
+        shard: ShardId,
+        said: &ToMachine,
+        out: &mut Vec<MachineOutput>,
+    ) {
+        match said {
+            &ToMachine::Poll(poll, class) => {
+                let load = self.load(class);
+                if !load.room {
+                    self.turned_away.insert(shard);
+                }
+                out.push(MachineOutput::ToShard(shard, ToShard::Load(poll, load)));
+            }
+            ToMachine::Place(job, _) => {
+                if self.functions.contains_key(&job.id) {
+                    return;
+                }
+                if let Some(reason) = self.why_no_room() {
+                    self.turned_away.insert(shard);
+                    out.push(MachineOutput::ToShard(shard, ToShard::Refused(*job, reason)));
+                } else {
+                    self.admit(now, *job);
+                }
+            }
+            &ToMachine::IdleLength(poll, length) => {
+                if let Some(sample) = self.sample() {
+                    let answer = (shard, poll, length);
+                    self.dispatcher.answered(now, answer, sample, &self.options, out);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, now: Timestamp, job: Job) {
+        let function = Function { job, state: State::Waiting, since: now };
+        self.functions.insert(job.id, function);
+        self.active += 1;
+        self.count(job.class, State::Waiting, usize::wrapping_add);
+        self.cores.want(Order::of(&job), job.class);
+    }
+
+    fn blocked(&mut self, id: InvocationId) {
+        let Some(function) = self.functions.get(&id).copied() else { return };
+        if function.state != State::Blocked {
+            self.leave_cores(&function);
+            self.active -= 1;
+            self.set_state(id, State::Blocked);
+        }
+    }
+
+    fn unblocked(&mut self, now: Timestamp, id: InvocationId) {
+        let Some(function) = self.functions.get_mut(&id) else { return };
+        if function.state == State::Blocked {
+            function.since = now;
+            self.cores.want(Order::of(&function.job), function.job.class);
+            self.active += 1;
+            self.set_state(id, State::Ready);
+        }
+    }
+
+    fn finished(&mut self, id: InvocationId) {
+        let Some(function) = self.functions.remove(&id) else { return };
+        if function.state != State::Blocked {
+            self.leave_cores(&function);
+            self.active -= 1;
+        }
+        self.count(function.job.class, function.state, usize::wrapping_sub);
+    }
+
+    fn boost(&mut self, id: InvocationId, class: ClassId) {
+        let Some(function) = self.functions.get_mut(&id) else { return };
+        let (before, state) = (function.job.class, function.state);
+        if class <= before {
+            return;
+        }
+        function.job.class = class;
+        let order = Order::of(&function.job);
+        match state {
+            State::Running => self.cores.reclass_running(order, before, class),
+            State::Waiting | State::Ready => {
+                self.cores.unwant(order, before);
+                self.cores.want(order, class);
+            }
+            State::Blocked => {}
+        }
+        self.count(before, state, usize::wrapping_sub);
+        self.count(class, state, usize::wrapping_add);
+    }
+
+    /// Gives cores to those who must have them.
+    fn schedule(&mut self, now: Timestamp, out: &mut Vec<MachineOutput>) {
+        while let Some(Grant { to, from }) = self.cores.next_grant() {
+            let taker = self.functions[&to.id];
+            let waited = now.since(taker.since);
+            let reason = if let Some(victim) = from {
+                let victim_class = self.functions[&victim.id].job.class;
+                let by_class = taker.job.class;
+                let reason = PreemptReason::HigherClass { by: to.id, by_class };
+                out.push(MachineOutput::Preempt(victim.id, reason));
+                self.set_state(victim.id, State::Ready);
+                self.functions.get_mut(&victim.id).expect("it held a core").since = now;
+                RunReason::Preempting { victim: victim.id, victim_class, waited }
+            } else {
+                match self.options.core_rule {
+                    CoreRule::StrictByClass | CoreRule::FirstCome => RunReason::CoreFree { waited },
+                    CoreRule::Shared => RunReason::Shared { sharing: self.cores.running() },
+                }
+            };
+            self.set_state(to.id, State::Running);
+            out.push(MachineOutput::Run(to.id, reason));
+        }
+    }
+
+    /// Tells those who were turned away that there is room again.
+    fn tell_room(&mut self, out: &mut Vec<MachineOutput>) {
+        if !self.turned_away.is_empty() && self.why_no_room().is_none() {
+            while let Some(shard) = self.turned_away.pop_first() {
+                out.push(MachineOutput::ToShard(shard, ToShard::Room));
+            }
+        }
+    }
+
+    fn why_no_room(&self) -> Option<RefuseReason> {
+        if self.active >= self.admission_max {
+            return Some(RefuseReason::Admission { limit: self.admission_max });
+        }
+        let memory = self.memory?;
+        let free = dispatcher::free(memory);
+        // Where nothing runs, nothing here could ever free memory: then it takes one all the same.
+        let full = dispatcher::is_below(free, self.options.memory_full_percent, memory);
+        (full && self.active > 0).then_some(RefuseReason::Memory { free })
+    }
+
+    fn load(&self, class: ClassId) -> Load {
+        let all = |lane: &Lane| lane.waiting + lane.running + lane.preempted + lane.blocked;
+        Load {
+            functions: self.functions.len(),
+            same_or_higher: self.lanes.iter().skip(usize::from(class.0)).map(all).sum(),
+            room: self.why_no_room().is_none(),
+            memory_free: self.memory.map_or(Bytes64(0), dispatcher::free),
+        }
+    }
+
+    fn sample(&self) -> Option<Sample> {
+        Some(Sample { memory: self.memory?, functions: self.functions.len() })
+    }
+
+    fn leave_cores(&mut self, function: &Function) {
+        let (order, class) = (Order::of(&function.job), function.job.class);
+        match function.state {
+            State::Running => self.cores.release(order, class),
+            State::Waiting | State::Ready => self.cores.unwant(order, class),
+            State::Blocked => {}
+        }
+    }
+
+    fn set_state(&mut self, id: InvocationId, state: State) {
+        let function = self.functions.get_mut(&id).expect("the caller has just seen it");
+        let (class, before) = (function.job.class, function.state);
+        function.state = state;
+        self.count(class, before, usize::wrapping_sub);
+        self.count(class, state, usize::wrapping_add);
+    }
+
+    fn count(&mut self, class: ClassId, state: State, change: fn(usize, usize) -> usize) {
+        let lane = &mut self.lanes[usize::from(class.0)];
+        let counter = match state {
+            State::Waiting => &mut lane.waiting,
+            State::Running => &mut lane.running,
+            State::Ready => &mut lane.preempted,
+            State::Blocked => &mut lane.blocked,
+        };
+        *counter = change(*counter, 1);
+    }
+}
+
+impl Machine for ScheduledMachine {
+    fn step(&mut self, now: Timestamp, input: MachineInput, out: &mut Vec<MachineOutput>) {
+        let sampled_now = matches!(input, MachineInput::Memory(_));
+        match input {
+            MachineInput::FromShard(shard, said) => self.said_by_shard(now, shard, &said, out),
+            MachineInput::Blocked(id) => self.blocked(id),
+            MachineInput::Unblocked(id) => self.unblocked(now, id),
+            MachineInput::Finished(id) => self.finished(id),
+            MachineInput::Boost(id, class) => self.boost(id, class),
+            MachineInput::Memory(memory) => self.memory = Some(memory),
+            MachineInput::Tick => {}
+        }
+        self.schedule(now, out);
+        self.tell_room(out);
+        if let Some(sample) = self.sample()
+            && self.options.idle_list
+        {
+            self.dispatcher.expire(now, sample, &self.options, out);
+            if sampled_now {
+                self.dispatcher.sampled(now, sample, &self.options, out);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.dispatcher.deadline()
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.lanes.clone()
+    }
+}
