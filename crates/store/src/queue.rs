@@ -43,6 +43,7 @@ pub struct AsyncCall {
 /// A change to the queue. One that names a call which is not queued does nothing, so that a batch
 /// can be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most changes are calls that are accepted")]
 pub enum QueueChange {
     /// Accept a call. Does nothing where its id is queued or a dead letter already.
     Enqueue(AsyncCall),
