@@ -36,12 +36,19 @@ pub const ASYNC_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 pub const ASYNC_BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Work one shard holds before it refuses more (`overloaded`).
 pub const SHARD_QUEUE_MAX: usize = 100_000;
-/// Functions on one machine that have started and not finished, parked ones not counted.
-pub const MACHINE_ADMISSION_DEFAULT: usize = 256;
+/// Functions not finished on one machine under a policy that starts all of them at once.
+pub const SHARING_ADMISSION_DEFAULT: usize = 256;
+/// Invocations under way in one node, counted for each class with those above it; above, refused
+/// (`overloaded`).
+pub const IN_FLIGHT_MAX: usize = 100_000;
 /// Times a function killed for memory is started again.
 pub const KILL_RESTARTS_MAX: u32 = 3;
 /// Linear memory of one Wasm instance.
 pub const WASM_MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Elements of one table of one Wasm instance.
+pub const WASM_TABLE_ELEMENTS_MAX: usize = 1_000_000;
+/// Threads that run Wasm functions; functions above wait for one.
+pub const WASM_THREADS_MAX: usize = 256;
 /// Processes and threads in one sandbox.
 pub const SANDBOX_PIDS_MAX: u64 = 512;
 /// Open files of one process in a sandbox.

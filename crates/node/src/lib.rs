@@ -1,1 +1,39 @@
-//! placeholder
+//! The shell: it loads, lets `policy` decide, commits, and acts.
+//!
+//! One [`Handle`] is all that a protocol sees. Behind it, one control thread owns the scheduler
+//! shards and machines and carries their messages; executors run functions; one writer thread owns
+//! the store's writes. Nothing is decided here that `policy` can decide, and nothing is started
+//! before what must survive it is committed.
+//!
+//! Start reading at [`handle`], then `control.rs`.
+//!
+//! Invariants:
+//! - an accepted asynchronous call is in the store before its caller hears of it;
+//! - each invocation is answered exactly once, and its receipt is recorded exactly once;
+//! - every use of a tenant's things goes through a [`Principal`] of that tenant.
+
+#![warn(missing_docs)]
+
+mod catalog;
+mod control;
+mod error;
+pub mod handle;
+mod ids;
+mod inner;
+mod queue;
+mod record;
+mod settings;
+mod start;
+mod tenants;
+mod types;
+mod writer;
+
+pub use error::{Error, ErrorKind};
+pub use handle::Handle;
+pub use settings::{Access, Bands, ExecutorMaker, Parts, Settings};
+pub use start::{Node, StartError};
+pub use types::{
+    BillQuery, BillRow, ClassStatus, DeadLetter, Durations, FunctionInfo, InvocationFilter,
+    InvocationInfo, InvocationStatus, Invoke, Invoked, KeyInfo, MachineStatus, NewFunction, NewKey,
+    NewTenant, Page, Phase, PhaseHistogram, Principal, Role, Status, Step, TenantInfo,
+};

@@ -64,6 +64,13 @@ pub fn apply(thread: i32, band: Band) -> io::Result<()> {
     Ok(())
 }
 
+/// The kernel's id of the calling thread, for [`apply`] from another one.
+#[must_use]
+pub fn thread_id() -> i32 {
+    // SAFETY: takes nothing, touches no memory of ours, and always succeeds.
+    unsafe { libc::gettid() }
+}
+
 /// CPU time used so far by the calling thread, in nanoseconds.
 #[must_use]
 pub fn thread_cpu_nanos() -> u64 {

@@ -1,0 +1,550 @@
+//! The control thread: one owner of all shards, machines and invocations under way.
+//!
+//! It takes [`Message`]s, steps the schedulers, and acts on what they decide. Each message is
+//! carried to its end before the next one, so what a test sees is what a machine does.
+
+mod cluster;
+mod flight;
+mod flights;
+mod meters;
+mod steps;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{
+    Amount, Bytes64, ClassId, Failure, FailureKind, InvocationId, MachineId, MemoryPrice,
+    PriceList, Receipt, TenantName, Timestamp, limits,
+};
+use policy::budget::{Decision, Ledger};
+use policy::{Job, MachineInput, Memory, ShardInput};
+use runtime::{
+    Call, CallResult, Clock, Event, Executor, Finished, MemoryUse, Reclaim, Start, kernel::Band,
+};
+
+pub(crate) use cluster::{Act, Cluster};
+pub(crate) use flight::{Ending, Flight, Place, Submission};
+pub(crate) use flights::Flights;
+pub(crate) use meters::Meters;
+pub(crate) use steps::{Reason, word};
+
+use crate::error::{Error, ErrorKind};
+use crate::settings::Bands;
+use crate::types::{ClassStatus, Durations, MachineStatus};
+use crate::writer::Write;
+
+/// What the control thread is told.
+pub(crate) enum Message {
+    Submit(Box<Submission>),
+    Event(Event),
+    /// A running function calls another one.
+    Call(InvocationId, Call, Box<dyn FnOnce(CallResult) + Send>),
+    /// The caller of a synchronous call is gone.
+    Withdraw(InvocationId),
+    /// What all executors together hold.
+    Sampled(MemoryUse),
+    /// A tenant's budget changed, or its spending is known (at start).
+    Budget {
+        tenant: TenantName,
+        monthly: Option<Amount>,
+        spent: Option<Amount>,
+    },
+    Peek(InvocationId, Box<dyn FnOnce(Option<Peek>) + Send>),
+    Status(Box<dyn FnOnce(ControlStatus) + Send>),
+    /// Answer when nothing is under way any more.
+    Drain(Box<dyn FnOnce() + Send>),
+    Stop,
+}
+
+/// How an invocation's caller hears of its end.
+pub(crate) type Reply = Box<dyn FnOnce(Result<Done, Error>) + Send>;
+
+/// An invocation that ended, for its caller.
+pub(crate) struct Done {
+    pub(crate) outcome: Result<Bytes, Failure>,
+    pub(crate) receipt: Receipt,
+    pub(crate) durations: Durations,
+}
+
+/// An invocation that ended, for the store.
+pub(crate) struct Ended {
+    pub(crate) flight: Flight,
+    pub(crate) finished: Timestamp,
+    pub(crate) outcome: Result<u64, Failure>,
+    pub(crate) receipt: Receipt,
+    pub(crate) logs: runtime::Logs,
+}
+
+/// An invocation under way, for whoever asks.
+pub(crate) struct Peek {
+    pub(crate) tenant: TenantName,
+    pub(crate) function: model::FunctionName,
+    pub(crate) version: model::Version,
+    pub(crate) class: ClassId,
+    pub(crate) caller: Option<InvocationId>,
+    pub(crate) asynchronous: bool,
+    pub(crate) attempt: u32,
+    pub(crate) place: Place,
+    pub(crate) arrived: Timestamp,
+    pub(crate) durations: Durations,
+    pub(crate) cold: Option<bool>,
+    pub(crate) steps: Vec<(Timestamp, Reason)>,
+}
+
+/// The part of [`crate::Status`] that the control thread knows.
+pub(crate) struct ControlStatus {
+    pub(crate) classes: Vec<ClassStatus>,
+    pub(crate) machines: Vec<MachineStatus>,
+}
+
+/// A running function that calls, as far as the callee needs to know.
+pub(crate) struct Caller {
+    pub(crate) id: InvocationId,
+    pub(crate) tenant: TenantName,
+    pub(crate) class: ClassId,
+    pub(crate) max_class: ClassId,
+    pub(crate) depth: u32,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// What carries a function's call to its callee.
+pub(crate) type OnCall = Box<dyn Fn(Caller, Call, Box<dyn FnOnce(CallResult) + Send>) + Send>;
+
+/// What the control thread is made of.
+pub(crate) struct Control {
+    pub(crate) clock: Clock,
+    pub(crate) prices: PriceList,
+    pub(crate) memory_price: MemoryPrice,
+    pub(crate) bands: Bands,
+    pub(crate) cores: usize,
+    pub(crate) memory_total: Bytes64,
+    pub(crate) cluster: Cluster,
+    pub(crate) ledger: Ledger,
+    pub(crate) executors: Vec<Arc<dyn Executor>>,
+    pub(crate) on_call: OnCall,
+    /// To the writer of receipts.
+    pub(crate) writer: Sender<Write>,
+    /// Receipts that the writer has not committed.
+    pub(crate) receipts_pending: Arc<AtomicU64>,
+    pub(crate) flights: Flights,
+    pub(crate) timers: BTreeSet<(Timestamp, InvocationId)>,
+    pub(crate) meters: Meters,
+    pub(crate) memory_used: BTreeMap<MachineId, u64>,
+    pub(crate) drained: Vec<Box<dyn FnOnce() + Send>>,
+    pub(crate) acts: Vec<Act>,
+}
+
+impl Control {
+    /// Runs until [`Message::Stop`], or until nobody can send any more.
+    pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            let now = self.clock.now();
+            self.fire_timers(now);
+            self.cluster.tick(now);
+            self.settle(now);
+            let next = self.timers.first().map(|(at, _)| *at);
+            let deadline = next.into_iter().chain(self.cluster.deadline()).min();
+            let message = match deadline {
+                Some(at) => match inbox.recv_timeout(at.since(self.clock.now())) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                None => match inbox.recv() {
+                    Ok(message) => message,
+                    Err(_) => return,
+                },
+            };
+            if matches!(message, Message::Stop) {
+                return;
+            }
+            let now = self.clock.now();
+            self.take(now, message);
+            self.settle(now);
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, message: Message) {
+        match message {
+            Message::Submit(work) => self.submit(now, *work),
+            Message::Event(event) => self.event(now, event),
+            Message::Call(caller, call, reply) => self.call(caller, call, reply),
+            Message::Withdraw(id) => self.withdraw(now, id),
+            Message::Sampled(used) => self.sampled(now, &used),
+            Message::Budget { tenant, monthly, spent } => {
+                self.ledger.set(&tenant, monthly, spent, now);
+            }
+            Message::Peek(id, reply) => reply(self.flights.get(&id).map(peek)),
+            Message::Status(reply) => reply(self.status(now)),
+            Message::Drain(reply) => {
+                self.drained.push(reply);
+                self.tell_drained();
+            }
+            Message::Stop => {}
+        }
+    }
+
+    /// Carries all messages and acts on every decision.
+    fn settle(&mut self, now: Timestamp) {
+        let mut acts = std::mem::take(&mut self.acts);
+        loop {
+            self.cluster.carry(now, &mut acts);
+            if acts.is_empty() {
+                break;
+            }
+            for act in acts.drain(..) {
+                self.act(now, act);
+            }
+        }
+        self.acts = acts;
+    }
+
+    fn submit(&mut self, now: Timestamp, mut work: Submission) {
+        let stated = work.class;
+        match self.ledger.admit(&work.code.tenant, stated, now) {
+            Decision::AsStated => {}
+            Decision::Demote { class, .. } => work.class = class,
+            Decision::Refuse { retry_after, .. } => {
+                self.meters.refused(stated);
+                let message = format!(
+                    "tenant {} has spent its budget and the tolerance; raise the budget or wait",
+                    work.code.tenant
+                );
+                let error = Error::new(ErrorKind::OverBudget, message).retry_after(retry_after);
+                (work.reply)(Err(error));
+                return;
+            }
+        }
+        if self.flights.same_or_higher(work.class) >= limits::IN_FLIGHT_MAX {
+            self.meters.refused(stated);
+            (work.reply)(Err(overloaded(limits::IN_FLIGHT_MAX)));
+            return;
+        }
+        let (id, class, arrived) = (work.id, work.class, work.arrived);
+        let shard = self.cluster.arrive(Job { id, class, arrived });
+        let mut flight = Flight::new(work, shard);
+        flight.note(now, Reason::Queued(shard, stated));
+        if class != stated {
+            flight.note(now, Reason::Demoted { from: stated, to: class });
+        }
+        self.flights.insert(flight);
+    }
+
+    fn act(&mut self, now: Timestamp, act: Act) {
+        match act {
+            Act::Run(id, reason) => self.run_function(now, id, reason),
+            Act::Preempt(id, reason) => {
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.durations.preemptions += 1;
+                flight.note(now, Reason::Preempted(reason));
+                flight.work.executor.preempt(id);
+                self.move_to(now, id, Place::Preempted);
+            }
+            Act::Placed(id, machine, reason) => {
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.machine = Some(machine);
+                flight.note(now, Reason::Placed(machine, reason));
+                self.move_to(now, id, Place::Waiting);
+            }
+            Act::Refused(id, machine, reason) => {
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.machine = None;
+                flight.note(now, Reason::Refused(machine, reason));
+                self.move_to(now, id, Place::Queued);
+            }
+            Act::Held(id) => self.note(now, id, Reason::Held),
+            Act::Reject(id, _) => {
+                let Some(flight) = self.flights.remove(&id) else { return };
+                self.meters.refused(flight.work.class);
+                (flight.work.reply)(Err(overloaded(limits::SHARD_QUEUE_MAX)));
+                self.tell_drained();
+            }
+        }
+    }
+
+    fn run_function(&mut self, now: Timestamp, id: InvocationId, reason: policy::RunReason) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        flight.note(now, Reason::Ran(reason));
+        if flight.launched {
+            let place = if flight.started.is_some() { Place::Running } else { Place::Starting };
+            flight.work.executor.resume(id);
+            self.move_to(now, id, place);
+            return;
+        }
+        flight.launched = true;
+        let work = &flight.work;
+        let start = Start {
+            id,
+            code: Arc::clone(&work.code),
+            payload: work.payload.clone(),
+            band: band(self.bands, work.class, &self.prices),
+            class: self.prices.get(work.class).name.clone(),
+            deadline: now + work.code.timeout,
+            token: work.token.clone(),
+            traceparent: work.traceparent.clone(),
+        };
+        let executor = Arc::clone(&work.executor);
+        self.move_to(now, id, Place::Starting);
+        executor.start(start);
+    }
+
+    fn event(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::Running { id, at, cold } => {
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.started = Some(at);
+                flight.cold = cold;
+                flight.note(at, Reason::Began { cold });
+                if flight.place == Place::Starting {
+                    self.move_to(at, id, Place::Running);
+                }
+            }
+            Event::Blocked { id } => {
+                self.note(now, id, Reason::Blocked);
+                self.move_to(now, id, Place::Blocked);
+                self.tell_machine_of(id, MachineInput::Blocked(id));
+            }
+            Event::Unblocked { id } => {
+                self.note(now, id, Reason::Unblocked);
+                self.move_to(now, id, Place::Preempted);
+                self.tell_machine_of(id, MachineInput::Unblocked(id));
+            }
+            Event::Stopped { .. } => {}
+            Event::Finished(finished) => self.finished(now, *finished),
+        }
+    }
+
+    fn finished(&mut self, now: Timestamp, finished: Finished) {
+        let id = finished.id;
+        self.tell_machine_of(id, MachineInput::Finished(id));
+        let Some(mut flight) = self.flights.remove(&id) else { return };
+        if let Some(timer) = flight.limit_ends() {
+            self.timers.remove(&(timer, id));
+        }
+        let killed = flight.ending == Some(Ending::Memory) && finished.outcome.is_err();
+        if killed && flight.restarts < limits::KILL_RESTARTS_MAX {
+            flight.begin_again(now);
+            flight.note(now, Reason::Restarted(flight.restarts));
+            let (class, arrived) = (flight.work.class, flight.work.arrived);
+            flight.shard = self.cluster.arrive(Job { id, class, arrived });
+            self.flights.insert(flight);
+            return;
+        }
+        flight.enter(now, Place::Queued);
+        flight.note(now, Reason::Ended);
+        let class = flight.work.class;
+        let price = self.prices.get(class).price;
+        let receipt = Receipt::new(class, price, self.memory_price, finished.used);
+        self.ledger.charge(&flight.work.code.tenant, receipt.total(), now);
+        self.meters.ended(now, &receipt, &flight.durations, finished.outcome.is_ok());
+        let outcome = match &finished.outcome {
+            Ok(bytes) => Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Err(failure) => Err(failure.clone()),
+        };
+        let reply = std::mem::replace(&mut flight.work.reply, Box::new(|_| {}));
+        let durations = flight.durations;
+        let ended = Ended { flight, finished: now, outcome, receipt, logs: finished.logs };
+        self.receipts_pending.fetch_add(1, Ordering::Relaxed);
+        if self.writer.send(Write::Ended(Box::new(ended))).is_err() {
+            tracing::error!(%id, "the writer of receipts is gone; a receipt is lost");
+        }
+        reply(Ok(Done { outcome: finished.outcome, receipt, durations }));
+        self.tell_drained();
+    }
+
+    fn call(&mut self, id: InvocationId, call: Call, reply: Box<dyn FnOnce(CallResult) + Send>) {
+        let Some(flight) = self.flights.get(&id) else {
+            reply(CallResult::caller_gone());
+            return;
+        };
+        let caller = Caller {
+            id,
+            tenant: flight.work.code.tenant.clone(),
+            class: flight.work.class,
+            max_class: flight.work.max_class,
+            depth: flight.work.depth,
+            traceparent: flight.work.traceparent.clone(),
+        };
+        (self.on_call)(caller, call, reply);
+    }
+
+    /// Nobody waits for the answer: work that has not begun is dropped; work that has goes on.
+    fn withdraw(&mut self, now: Timestamp, id: InvocationId) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        if flight.launched {
+            return;
+        }
+        match flight.machine {
+            None => self.cluster.tell_shard(flight.shard, ShardInput::Withdraw(id)),
+            Some(machine) => self.cluster.tell_machine(machine, MachineInput::Finished(id)),
+        }
+        let mut flight = self.flights.remove(&id).expect("found above");
+        flight.enter(now, Place::Queued);
+        self.meters.refused(flight.work.class);
+        self.tell_drained();
+    }
+
+    fn sampled(&mut self, now: Timestamp, used: &MemoryUse) {
+        self.memory_used.clear();
+        for (id, bytes) in &used.invocations {
+            if let Some(machine) = self.flights.get(id).and_then(|flight| flight.machine) {
+                *self.memory_used.entry(machine).or_default() += bytes.0;
+            }
+        }
+        // Warm instances belong to no machine in particular; each bears its share.
+        let machines = u64::try_from(self.cluster.lanes().len()).expect("few machines");
+        for index in 0..machines {
+            let machine = MachineId(u32::try_from(index).expect("made from a u32"));
+            let bytes = self.memory_used.entry(machine).or_default();
+            *bytes += used.idle.0 / machines;
+            let memory = Memory { total: self.memory_total, used: Bytes64(*bytes) };
+            self.cluster.tell_machine(machine, MachineInput::Memory(memory));
+        }
+        let full = |(machine, bytes): (&MachineId, &u64)| {
+            (*bytes > self.memory_total.0).then_some(*machine)
+        };
+        let over: Vec<MachineId> = self.memory_used.iter().filter_map(full).collect();
+        if over.is_empty() {
+            return;
+        }
+        if used.idle.0 > 0 {
+            for executor in &self.executors {
+                executor.reclaim(Reclaim::Idle);
+            }
+        } else {
+            for machine in over {
+                self.kill_for_memory(now, machine, used);
+            }
+        }
+    }
+
+    /// Ends the function that `policy` names on a machine whose memory is full.
+    fn kill_for_memory(&mut self, now: Timestamp, machine: MachineId, used: &MemoryUse) {
+        let on_machine = used.invocations.iter().filter_map(|(id, _)| {
+            let flight = self.flights.get(id)?;
+            (flight.machine == Some(machine) && flight.ending.is_none()).then_some((*id, flight))
+        });
+        let candidates = on_machine.map(|(id, flight)| policy::memory::Candidate {
+            id,
+            class: flight.work.class,
+            cpu: model::CpuTime(
+                u64::try_from(flight.durations.running.as_nanos()).unwrap_or(u64::MAX),
+            ),
+            arrived: flight.work.arrived,
+        });
+        let Some((victim, _)) = policy::memory::victim(candidates) else { return };
+        let Some(flight) = self.flights.get_mut(&victim) else { return };
+        flight.ending = Some(Ending::Memory);
+        flight.note(now, Reason::KilledForMemory);
+        let message = format!(
+            "the functions of {machine} used more than its {} bytes of memory",
+            self.memory_total.0
+        );
+        flight.work.executor.end(victim, Failure::new(FailureKind::OutOfMemory, message));
+    }
+
+    fn fire_timers(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            let Some(flight) = self.flights.get_mut(&id) else { continue };
+            flight.ending = Some(Ending::Timeout);
+            flight.note(now, Reason::TimedOut);
+            let limit = flight.work.code.timeout;
+            let message = format!("still running at its time limit of {limit:?}");
+            flight.work.executor.end(id, Failure::new(FailureKind::TimedOut, message));
+        }
+    }
+
+    /// Books the time so far, moves the invocation and sets its timer anew.
+    fn move_to(&mut self, now: Timestamp, id: InvocationId, place: Place) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        if let Some(timer) = flight.limit_ends() {
+            self.timers.remove(&(timer, id));
+        }
+        flight.enter(now, place);
+        if let Some(timer) = flight.limit_ends().filter(|_| flight.ending.is_none()) {
+            self.timers.insert((timer, id));
+        }
+    }
+
+    fn note(&mut self, now: Timestamp, id: InvocationId, reason: Reason) {
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.note(now, reason);
+        }
+    }
+
+    fn tell_machine_of(&mut self, id: InvocationId, input: MachineInput) {
+        if let Some(machine) = self.flights.get(&id).and_then(|flight| flight.machine) {
+            self.cluster.tell_machine(machine, input);
+        }
+    }
+
+    fn tell_drained(&mut self) {
+        if self.flights.is_empty() {
+            for reply in self.drained.drain(..) {
+                reply();
+            }
+        }
+    }
+
+    fn status(&mut self, now: Timestamp) -> ControlStatus {
+        let mut classes: Vec<ClassStatus> =
+            self.prices.iter().map(|(_, class)| ClassStatus::idle(class)).collect();
+        self.meters.fill(now, &mut classes);
+        for (class, queued) in classes.iter_mut().zip(self.cluster.queued()) {
+            class.queued = queued;
+        }
+        let mut machines = Vec::new();
+        for (index, lanes) in (0..).zip(self.cluster.lanes()) {
+            let id = MachineId(index);
+            for (class, lane) in classes.iter_mut().zip(&lanes) {
+                class.waiting += lane.waiting;
+                class.running += lane.running;
+                class.preempted += lane.preempted;
+                class.blocked += lane.blocked;
+            }
+            machines.push(MachineStatus {
+                id,
+                cores: self.cores,
+                cores_held: lanes.iter().map(|lane| lane.running).collect(),
+                memory_total: self.memory_total,
+                memory_used: Bytes64(self.memory_used.get(&id).copied().unwrap_or_default()),
+            });
+        }
+        ControlStatus { classes, machines }
+    }
+}
+
+fn overloaded(limit: usize) -> Error {
+    let message = format!("{limit} invocations are under way; retry later or add machines");
+    Error::new(ErrorKind::Overloaded, message).retry_after(Duration::from_secs(1))
+}
+
+fn band(bands: Bands, class: ClassId, prices: &PriceList) -> Band {
+    match bands {
+        Bands::ByClass => Band::of_class(class, prices),
+        Bands::Same => Band::Normal { nice: 0 },
+    }
+}
+
+fn peek(flight: &Flight) -> Peek {
+    let work = &flight.work;
+    Peek {
+        tenant: work.code.tenant.clone(),
+        function: work.code.function.clone(),
+        version: work.code.version,
+        class: work.class,
+        caller: work.caller,
+        asynchronous: work.mode == store::Mode::Async,
+        attempt: work.attempt,
+        place: flight.place,
+        arrived: work.arrived,
+        durations: flight.durations,
+        cold: flight.started.map(|_| flight.cold),
+        steps: flight.steps.clone(),
+    }
+}

@@ -1,0 +1,73 @@
+//! What an operator sets, and what a node is built from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::{Bytes64, MemoryPrice, PriceList};
+use policy::Policy;
+use runtime::{Events, Executor, Platform};
+use store::Store;
+
+/// What an operator sets.
+pub struct Settings {
+    /// Where artifacts and the first admin key go.
+    pub data: PathBuf,
+    /// The price classes.
+    pub prices: PriceList,
+    /// The one price of memory.
+    pub memory_price: MemoryPrice,
+    /// Who may come in.
+    pub access: Access,
+    /// What decides.
+    pub policy: Box<dyn Policy>,
+    /// How classes are shown to the kernel.
+    pub bands: Bands,
+    /// Scheduler shards, at least one.
+    pub shards: u32,
+    /// Logical machines in this process, at least one.
+    pub machines: u32,
+    /// Cores of each machine, at least one.
+    pub cores: usize,
+    /// What functions may use of memory on each machine.
+    pub memory: Bytes64,
+    /// Functions started and not finished on one machine.
+    pub admission_max: usize,
+    /// Largest payload and answer.
+    pub payload_bytes_max: usize,
+    /// Seed of the schedulers' random draws.
+    pub seed: u64,
+    /// What is in force of kernel scheduling and sandboxing, for a person.
+    pub in_force: Vec<String>,
+}
+
+/// Who may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody, as the one tenant `default` (`--dev`, loopback only).
+    Anybody,
+    /// Holders of a key.
+    Keys,
+}
+
+/// How classes are shown to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bands {
+    /// Each class its own band.
+    ByClass,
+    /// All functions alike: for policies that ignore classes.
+    Same,
+}
+
+/// Makes an executor, given where its events and its functions' calls go.
+pub type ExecutorMaker =
+    Box<dyn FnOnce(Events, Arc<dyn Platform>) -> std::io::Result<Arc<dyn Executor>> + Send>;
+
+/// What a node is built from besides its settings.
+pub struct Parts {
+    /// What it keeps things in.
+    pub store: Arc<dyn Store>,
+    /// Runs [`model::Kind::Wasm`]; without it such functions are refused.
+    pub wasm: Option<ExecutorMaker>,
+    /// Runs [`model::Kind::Process`]; without it such functions are refused.
+    pub process: Option<ExecutorMaker>,
+}

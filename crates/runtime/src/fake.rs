@@ -1,0 +1,211 @@
+//! An executor that does what its payload says, for tests of whoever gives orders to executors.
+//!
+//! Payloads: `ok:TEXT` answers at once, `fail:TEXT` fails at once, `hold` runs until
+//! [`Fake::finish`], `call:NAME:PAYLOAD` and `call-as:CLASS:NAME:PAYLOAD` call another function and
+//! answer with its answer, `sleep` is blocked until [`Fake::wake`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::receipt::Used;
+use model::{Bytes64, CpuTime, Failure, FailureKind, InvocationId, Timestamp};
+
+use crate::executor::{
+    Call, CallMode, CallResult, Event, Events, Executor, Finished, Logs, MemoryUse, Platform,
+    Prepare, PrepareError, Prepared, Reclaim, Start,
+};
+use crate::kernel::Band;
+
+/// What a fake was told, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// `start`, with the class and band it was to run in.
+    Start(InvocationId, String, Band),
+    /// `preempt`.
+    Preempt(InvocationId),
+    /// `resume`.
+    Resume(InvocationId),
+    /// `end`.
+    End(InvocationId, FailureKind),
+}
+
+/// The scripted executor.
+pub struct Fake {
+    me: Weak<Self>,
+    events: Events,
+    platform: Arc<dyn Platform>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    told: Vec<Told>,
+    running: BTreeMap<InvocationId, Option<Result<Bytes, Failure>>>,
+    memory: BTreeMap<InvocationId, u64>,
+}
+
+impl Fake {
+    /// A fake with nothing running.
+    pub fn new(events: Events, platform: Arc<dyn Platform>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            events,
+            platform,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Waits until what it was told satisfies `enough`, and returns that.
+    ///
+    /// # Panics
+    /// After ten seconds.
+    #[track_caller]
+    pub fn wait(&self, enough: impl Fn(&[Told]) -> bool) -> Vec<Told> {
+        let bound = Duration::from_secs(10);
+        let waiting = |state: &mut State| !enough(&state.told);
+        let result = self.changed.wait_timeout_while(self.lock(), bound, waiting);
+        let (state, waited) = result.unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "not told in time; told so far: {:?}", state.told);
+        state.told.clone()
+    }
+
+    /// Ends a function that holds.
+    pub fn finish(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
+        if self.lock().running.remove(&id).is_some() {
+            self.finished(id, outcome);
+        }
+    }
+
+    /// Unblocks a function that sleeps; it answers `awake` once it is resumed.
+    pub fn wake(&self, id: InvocationId) {
+        self.unblock(id, Ok(Bytes::from_static(b"awake")));
+    }
+
+    /// Lets an invocation seem to hold so much memory.
+    pub fn set_memory(&self, id: InvocationId, bytes: u64) {
+        self.lock().memory.insert(id, bytes);
+    }
+
+    fn unblock(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
+        if let Some(answer) = self.lock().running.get_mut(&id) {
+            *answer = Some(outcome);
+        }
+        (self.events)(Event::Unblocked { id });
+    }
+
+    fn tell(&self, told: Told) {
+        self.lock().told.push(told);
+        self.changed.notify_all();
+    }
+
+    fn call(&self, id: InvocationId, class: Option<&str>, target: &str) {
+        let (function, payload) = target.split_once(':').unwrap_or((target, ""));
+        let call = Call {
+            function: function.to_owned(),
+            class: class.map(str::to_owned),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            mode: CallMode::Wait,
+        };
+        (self.events)(Event::Blocked { id });
+        let me = self.me.clone();
+        let answered = move |result| {
+            let Some(me) = me.upgrade() else { return };
+            me.unblock(
+                id,
+                match result {
+                    CallResult::Ok(_, bytes) => Ok(bytes),
+                    CallResult::Failed(_, failure) => Err(failure),
+                    CallResult::Accepted(id) => Ok(Bytes::from(id.to_string())),
+                    CallResult::Refused { code, message } => {
+                        Err(Failure::new(FailureKind::Handler, format!("{code}: {message}")))
+                    }
+                },
+            );
+        };
+        self.platform.call(id, call, Box::new(answered));
+    }
+
+    fn finished(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
+        self.lock().memory.remove(&id);
+        (self.events)(Event::Finished(Box::new(Finished {
+            id,
+            outcome,
+            used: Used { cpu: CpuTime(1_000_000), ..Used::default() },
+            memory_peak: Bytes64(0),
+            logs: Logs { bytes: b"log line\n".to_vec(), dropped: 0 },
+        })));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Executor for Fake {
+    fn prepare(&self, code: &Prepare<'_>, _: &Path) -> Result<Prepared, PrepareError> {
+        if code.package == b"bad" {
+            return Err(PrepareError::Package { reason: "it says so".into() });
+        }
+        Ok(Prepared::default())
+    }
+
+    fn start(&self, start: Start) {
+        let id = start.id;
+        self.lock().running.insert(id, None);
+        self.tell(Told::Start(id, start.class.clone(), start.band));
+        (self.events)(Event::Running { id, at: Timestamp(0), cold: true });
+        let payload = String::from_utf8_lossy(&start.payload).into_owned();
+        let (word, rest) = payload.split_once(':').unwrap_or((&payload, ""));
+        match word {
+            "hold" => {}
+            "sleep" => (self.events)(Event::Blocked { id }),
+            "call" => self.call(id, None, rest),
+            "call-as" => {
+                let (class, target) = rest.split_once(':').unwrap_or((rest, ""));
+                self.call(id, Some(class), target);
+            }
+            "fail" => self.finish(id, Err(Failure::new(FailureKind::Handler, rest))),
+            _ => self.finish(id, Ok(Bytes::copy_from_slice(rest.as_bytes()))),
+        }
+    }
+
+    fn preempt(&self, id: InvocationId) {
+        self.tell(Told::Preempt(id));
+        (self.events)(Event::Stopped { id, at: Timestamp(0) });
+    }
+
+    fn resume(&self, id: InvocationId) {
+        self.tell(Told::Resume(id));
+        let answer = self.lock().running.get_mut(&id).and_then(Option::take);
+        if let Some(outcome) = answer {
+            self.finish(id, outcome);
+        }
+    }
+
+    fn end(&self, id: InvocationId, failure: Failure) {
+        self.tell(Told::End(id, failure.kind));
+        self.finish(id, Err(failure));
+    }
+
+    fn set_band(&self, _: InvocationId, _: Band) {}
+
+    fn memory(&self) -> MemoryUse {
+        let state = self.lock();
+        let invocations = state.memory.iter().map(|(id, bytes)| (*id, Bytes64(*bytes))).collect();
+        MemoryUse { invocations, idle: Bytes64(0) }
+    }
+
+    fn reclaim(&self, _: Reclaim<'_>) {}
+
+    fn shutdown(&self) {
+        let ids: Vec<InvocationId> = self.lock().running.keys().copied().collect();
+        for id in ids {
+            self.end(id, Failure::new(FailureKind::Cancelled, "the server stopped"));
+        }
+    }
+}
