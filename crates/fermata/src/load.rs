@@ -7,12 +7,14 @@
 //!
 //! Start reading at [`plan`], then [`generator`].
 
-pub mod connection;
-pub mod generator;
-pub mod machine;
-pub mod plan;
-pub mod platform;
-pub mod plot;
-pub mod report;
-pub mod statistics;
-pub mod table;
+pub(crate) mod closed;
+pub(crate) mod connection;
+pub(crate) mod generator;
+pub(crate) mod machine;
+pub(crate) mod plan;
+pub(crate) mod platform;
+pub(crate) mod plot;
+pub(crate) mod report;
+pub(crate) mod server;
+pub(crate) mod statistics;
+pub(crate) mod table;

@@ -19,7 +19,7 @@ const CLASS_HEADER: &str = "x-fermata-class";
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Lost {
+pub(crate) enum Lost {
     /// Nobody listens there, or too slowly.
     #[error("connect to {address}")]
     Connect {
@@ -36,7 +36,7 @@ pub enum Lost {
 
 impl Lost {
     /// A short word for statistics.
-    pub const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "unreachable",
             Self::Broken(_) => "connection-lost",
@@ -46,18 +46,18 @@ impl Lost {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Its status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// Its body, whole.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
     /// The public code of a refusal or failure (problem details), else the status.
-    pub fn error_code(&self) -> Option<String> {
+    pub(crate) fn error_code(&self) -> Option<String> {
         if self.status.is_success() {
             return None;
         }
@@ -69,7 +69,7 @@ impl Answer {
 
 /// One open connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
 }
 
@@ -78,7 +78,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Lost::Connect`] where nobody answers, [`Lost::Broken`] where it is no HTTP.
-    pub async fn open(address: SocketAddr) -> Result<Self, Lost> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Lost> {
         let lost = |source| Lost::Connect { address, source };
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
@@ -95,7 +95,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Lost::Broken`]; the connection is of no further use then.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
@@ -109,14 +109,14 @@ impl Connection {
 
 /// Connections to one address. The one used last is used first, so that few stay busy.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     address: SocketAddr,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub const fn new(address: SocketAddr) -> Self {
+    pub(crate) const fn new(address: SocketAddr) -> Self {
         Self { address, idle: Mutex::new(Vec::new()) }
     }
 
@@ -124,7 +124,7 @@ impl Pool {
     ///
     /// # Errors
     /// See [`Lost`].
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Lost> {
         let mut connection = match self.take() {
             Some(connection) => connection,
             None => Connection::open(self.address).await?,
@@ -141,7 +141,7 @@ impl Pool {
 }
 
 /// A call of a function that waits for its answer.
-pub fn invoke(
+pub(crate) fn invoke(
     address: SocketAddr,
     function: &str,
     class: &str,

@@ -25,45 +25,45 @@ const LEAD: Duration = Duration::from_millis(20);
 
 /// Where to send, and what is too much.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The platform.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Calls of one stream that may wait for their answer; further ones are dropped and count as
     /// errors. One stream's flood does not use up another's share.
-    pub in_flight_max: usize,
+    pub(crate) in_flight_max: usize,
     /// How long to wait for answers after the last arrival. What is then still open is cut off.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
 }
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Since its start.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// Index into the plan's phases.
-    pub phase: usize,
+    pub(crate) phase: usize,
     /// Calls that arrived so far.
-    pub offered: u64,
+    pub(crate) offered: u64,
     /// Calls that were answered so far.
-    pub answered: u64,
+    pub(crate) answered: u64,
     /// Calls waiting for their answer now.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
 }
 
 /// What a run gave.
 #[derive(Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// One for each arrival.
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     /// How late each call was sent. Part of its latency; here so that it can be told apart.
-    pub late: Latencies,
+    pub(crate) late: Latencies,
     /// Whether the generator ran above the functions it measured.
-    pub priority: Priority,
+    pub(crate) priority: Priority,
 }
 
 /// Whether the kernel let the generator raise its own priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
+pub(crate) enum Priority {
     /// As the platform's control plane: the client cannot be the victim of the flood it sends.
     Raised,
     /// As any process: latencies include the client's own waiting for a core.
@@ -72,7 +72,7 @@ pub enum Priority {
 
 impl Priority {
     /// Raises the calling thread as far as it is permitted.
-    pub fn raise() -> Self {
+    pub(crate) fn raise() -> Self {
         match runtime::kernel::apply(0, runtime::kernel::CONTROL) {
             Ok(()) => Self::Raised,
             Err(_) => Self::Normal,
@@ -80,7 +80,7 @@ impl Priority {
     }
 
     /// One sentence for a report.
-    pub const fn note(self) -> &'static str {
+    pub(crate) const fn note(self) -> &'static str {
         match self {
             Self::Raised => {
                 "the load generator ran at the control plane's priority (nice -20), so that it was \
@@ -100,7 +100,7 @@ impl Priority {
 ///
 /// # Errors
 /// Where threads or sockets cannot be made. A call that fails is a sample.
-pub fn run(
+pub(crate) fn run(
     plan: &Plan,
     settings: Settings,
     progress: impl FnMut(Progress) + Send,

@@ -8,26 +8,26 @@ use serde::Serialize;
 
 /// The machine, as far as it explains a figure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Cores this process may use.
-    pub cores: usize,
+    pub(crate) cores: usize,
     /// As the kernel names it.
-    pub cpu: String,
+    pub(crate) cpu: String,
     /// The kernel's release.
-    pub kernel: String,
+    pub(crate) kernel: String,
     /// Memory in MiB.
-    pub memory_mib: u64,
+    pub(crate) memory_mib: u64,
 }
 
 /// What this program was built from, where the build said so (`FERMATA_COMMIT`).
-pub const COMMIT: &str = match option_env!("FERMATA_COMMIT") {
+pub(crate) const COMMIT: &str = match option_env!("FERMATA_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
 
 impl Machine {
     /// This machine. What cannot be read is said to be unknown.
-    pub fn load() -> Self {
+    pub(crate) fn load() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self::parse(
             &read("/proc/cpuinfo"),

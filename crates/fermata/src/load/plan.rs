@@ -6,29 +6,29 @@ use bytes::Bytes;
 
 /// A part of a run, in which every stream has one rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phase {
+pub(crate) struct Phase {
     /// `calm`, `overload`, `after`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How long it lasts.
-    pub length: Duration,
+    pub(crate) length: Duration,
 }
 
 /// Calls of one function.
 #[derive(Clone, Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Which function.
-    pub function: String,
+    pub(crate) function: String,
     /// The class stated with each call.
-    pub class: String,
+    pub(crate) class: String,
     /// What each call carries.
-    pub payload: Payload,
+    pub(crate) payload: Payload,
     /// Arrivals per second, one entry a phase.
-    pub rates_per_s: Vec<f64>,
+    pub(crate) rates_per_s: Vec<f64>,
 }
 
 /// What a call carries.
 #[derive(Clone, Debug)]
-pub enum Payload {
+pub(crate) enum Payload {
     /// The same bytes each time.
     Fixed(Bytes),
     /// `{"seed":N}`, where N counts the calls of the stream.
@@ -37,7 +37,7 @@ pub enum Payload {
 
 impl Payload {
     /// The payload of the stream's call number `number`.
-    pub fn render(&self, number: u64) -> Bytes {
+    pub(crate) fn render(&self, number: u64) -> Bytes {
         match self {
             Self::Fixed(bytes) => bytes.clone(),
             Self::Seed => Bytes::from(format!("{{\"seed\":{number}}}")),
@@ -47,32 +47,32 @@ impl Payload {
 
 /// A whole run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Its parts, in order.
-    pub phases: Vec<Phase>,
+    pub(crate) phases: Vec<Phase>,
     /// What is called.
-    pub streams: Vec<Stream>,
+    pub(crate) streams: Vec<Stream>,
     /// The same seed gives the same arrivals.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// One call to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// Counted from the start of the run.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// Index into [`Plan::streams`].
-    pub stream: usize,
+    pub(crate) stream: usize,
     /// Index into [`Plan::phases`].
-    pub phase: usize,
+    pub(crate) phase: usize,
     /// Counts the stream's calls.
-    pub number: u64,
+    pub(crate) number: u64,
 }
 
 impl Plan {
     /// All calls of the run in the order of their time. Each stream draws from its own generator,
     /// so a change to one leaves the arrivals of the others as they were.
-    pub fn arrivals(&self) -> Vec<Arrival> {
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         let mut arrivals = Vec::new();
         for (index, stream) in self.streams.iter().enumerate() {
             let mut random = Random::new(self.seed ^ fnv1a(stream.function.as_bytes()));
@@ -93,17 +93,17 @@ impl Plan {
     }
 
     /// The length of all phases.
-    pub fn length(&self) -> Duration {
+    pub(crate) fn length(&self) -> Duration {
         self.phases.iter().map(|phase| phase.length).sum()
     }
 
     /// Where that phase begins.
-    pub fn begin_of(&self, phase: usize) -> Duration {
+    pub(crate) fn begin_of(&self, phase: usize) -> Duration {
         self.phases[..phase].iter().map(|phase| phase.length).sum()
     }
 
     /// The phase at that time of the run; the last one after its end.
-    pub fn phase_at(&self, at: Duration) -> usize {
+    pub(crate) fn phase_at(&self, at: Duration) -> usize {
         let last = self.phases.len().saturating_sub(1);
         (0..last).find(|&phase| at < self.begin_of(phase + 1)).unwrap_or(last)
     }
@@ -111,11 +111,11 @@ impl Plan {
 
 /// `SplitMix64` (Steele, Lea and Flood 2014): small, seeded, and good enough for arrival times.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// A generator for that seed.
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -15,19 +15,19 @@ use super::statistics::Point;
 
 /// What the report alone does not say.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The headline.
-    pub title: String,
+    pub(crate) title: String,
     /// One line below it.
-    pub subtitle: String,
+    pub(crate) subtitle: String,
     /// The length of a run in seconds.
-    pub length_s: f64,
+    pub(crate) length_s: f64,
     /// From when to when more was offered than the machine can do, in seconds.
-    pub overload_s: Range<f64>,
+    pub(crate) overload_s: Range<f64>,
     /// What to write in the shaded window: `3.2× offered`.
-    pub overload_label: String,
+    pub(crate) overload_label: String,
     /// A headline for each panel, in the order of the runs.
-    pub panels: Vec<String>,
+    pub(crate) panels: Vec<String>,
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -45,13 +45,13 @@ const HEAD_PX: u32 = 78;
 const LEGEND_PX: u32 = 62;
 
 /// Draws the report and writes it to `path` as SVG.
-pub fn save(path: &Path, report: &Report, frame: &Frame) -> anyhow::Result<()> {
+pub(crate) fn save(path: &Path, report: &Report, frame: &Frame) -> anyhow::Result<()> {
     let svg = render(report, frame).context("draw the plot")?;
     fs::write(path, svg).with_context(|| format!("write {}", path.display()))
 }
 
 /// The SVG as text.
-pub fn render(report: &Report, frame: &Frame) -> anyhow::Result<String> {
+pub(crate) fn render(report: &Report, frame: &Frame) -> anyhow::Result<String> {
     let panels = u32::try_from(report.runs.len().max(1)).context("count the panels")?;
     let mut svg = String::new();
     {

@@ -5,107 +5,124 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use model::amount::PICO_PER_MICRO;
+use model::{Price, PriceList};
 use serde::Serialize;
 
+use super::generator::Measured;
 use super::machine::{COMMIT, Machine};
 use super::plan::Plan;
 use super::statistics::{Point, Quantile, Sample, Summary, line};
 
 /// What one or more runs of the same load gave.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// One entry a policy, in the order of the runs.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     /// On what it was measured.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// From what the program was built.
-    pub commit: &'static str,
+    pub(crate) commit: &'static str,
     /// What else a reader must know, a sentence each.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// One run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// `xx`, `hermod`, `fifo`.
-    pub policy: String,
+    pub(crate) policy: String,
     /// Dearest first.
-    pub classes: Vec<Class>,
+    pub(crate) classes: Vec<Class>,
     /// How late the load generator itself was, p99. It is part of every latency.
-    pub generator_late_p99_ms: Option<f64>,
+    pub(crate) generator_late_p99_ms: Option<f64>,
 }
 
 /// One class in one run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Class {
+pub(crate) struct Class {
     /// Its name.
-    pub class: String,
+    pub(crate) class: String,
     /// µ¢ per CPU second.
-    pub price: f64,
+    pub(crate) price: f64,
     /// What was called in it.
-    pub functions: Vec<String>,
+    pub(crate) functions: Vec<String>,
     /// Before the overload; without calls where nothing of this class was offered then.
-    pub calm: Figures,
+    pub(crate) calm: Figures,
     /// Within it: calls that arrived in it, whenever they ended.
-    pub overload: Figures,
+    pub(crate) overload: Figures,
     /// After it, where the run went on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Figures>,
+    pub(crate) after: Option<Figures>,
     /// p99 over time, for the plot.
     #[serde(skip)]
-    pub line: Vec<Point>,
+    pub(crate) line: Vec<Point>,
 }
 
 /// One class in one phase.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Calls answered.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Median, in milliseconds. `null` where nothing was answered.
-    pub p50_ms: Option<f64>,
+    pub(crate) p50_ms: Option<f64>,
     /// 99th percentile.
-    pub p99_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
     /// 99.9th percentile.
-    pub p99_9_ms: Option<f64>,
+    pub(crate) p99_9_ms: Option<f64>,
     /// The slowest.
-    pub max_ms: Option<f64>,
+    pub(crate) max_ms: Option<f64>,
     /// p99 against the calm phase's.
-    pub slowdown: Option<f64>,
+    pub(crate) slowdown: Option<f64>,
     /// Calls refused, failed, lost or never sent.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Calls cut off at the end of the run; they count in the quantiles with the time they had
     /// waited until then.
-    pub unfinished: u64,
+    pub(crate) unfinished: u64,
     /// Names of the fields whose true value is higher, since they rest on calls cut off.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub at_least: Vec<&'static str>,
+    pub(crate) at_least: Vec<&'static str>,
     /// Calls that arrived, per second of the phase.
-    pub offered_per_s: f64,
+    pub(crate) offered_per_s: f64,
 }
 
 /// What is needed of a class besides its samples.
 #[derive(Clone, Debug)]
-pub struct ClassLabel {
+pub(crate) struct ClassLabel {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// µ¢ per CPU second.
-    pub price: f64,
+    pub(crate) price: f64,
+}
+
+impl ClassLabel {
+    /// The classes of the default price list, dearest first: those of a platform started without
+    /// a configuration.
+    pub(crate) fn default_list() -> Vec<Self> {
+        let micro = f64::from(u32::try_from(PICO_PER_MICRO).expect("a million fits"));
+        let price = |price: Price| f64::from(u32::try_from(price.0).unwrap_or(u32::MAX)) / micro;
+        let label = |(_, class): (_, &model::PriceClass)| Self {
+            name: class.name.clone(),
+            price: price(class.price),
+        };
+        PriceList::default().iter().rev().map(label).collect()
+    }
 }
 
 impl Report {
     /// A report of these runs on this machine.
-    pub fn new(runs: Vec<Run>, notes: Vec<String>) -> Self {
+    pub(crate) fn new(runs: Vec<Run>, notes: Vec<String>) -> Self {
         Self { runs, machine: Machine::load(), commit: COMMIT, notes }
     }
 
     /// Writes the JSON.
-    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         save_json(path, self)
     }
 }
 
 /// Writes any figures as indented JSON with a final line feed.
-pub fn save_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn save_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(figures).context("render the figures as JSON")?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
@@ -114,10 +131,16 @@ pub fn save_json(path: &Path, figures: &impl Serialize) -> anyhow::Result<()> {
 impl Run {
     /// The figures of one run. `labels` are the classes to report, dearest first; a class without
     /// streams is left out. The plan's phases are calm, overload and, optionally, after.
-    pub fn new(policy: &str, plan: &Plan, labels: &[ClassLabel], samples: &[Sample]) -> Self {
-        let class = |label: &ClassLabel| class(plan, label, samples);
+    pub(crate) fn new(
+        policy: &str,
+        plan: &Plan,
+        labels: &[ClassLabel],
+        measured: &Measured,
+    ) -> Self {
+        let class = |label: &ClassLabel| class(plan, label, &measured.samples);
         let classes = labels.iter().filter_map(class).collect();
-        Self { policy: policy.into(), classes, generator_late_p99_ms: None }
+        let late = measured.late.quantile(0.99).map(|late| rounded(late.ms));
+        Self { policy: policy.into(), classes, generator_late_p99_ms: late }
     }
 }
 
@@ -148,7 +171,7 @@ fn class(plan: &Plan, label: &ClassLabel, samples: &[Sample]) -> Option<Class> {
 
 impl Figures {
     /// Whether that field's true value is higher.
-    pub fn is_at_least(&self, field: &str) -> bool {
+    pub(crate) fn is_at_least(&self, field: &str) -> bool {
         self.at_least.contains(&field)
     }
 
@@ -183,15 +206,16 @@ impl Figures {
 }
 
 /// Three decimals: a microsecond in a millisecond.
-pub fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::generator::Priority;
     use crate::load::plan::{Payload, Phase, Stream};
-    use crate::load::statistics::End;
+    use crate::load::statistics::{End, Latencies};
 
     fn plan() -> Plan {
         let stream = |class: &str| Stream {
@@ -218,14 +242,16 @@ mod tests {
             intended: Duration::from_secs(if phase == 0 { 1 } else { 5 }),
             end,
         };
-        let samples = [
+        let samples = vec![
             sample(1, 0, answered(2)),
             sample(1, 1, answered(3)),
             sample(0, 1, answered(100)),
             sample(0, 1, End::Unfinished(Duration::from_secs(2))),
             sample(0, 1, End::Dropped),
         ];
-        Run::new("xx", &plan(), &labels, &samples)
+        let late = Latencies::default();
+        let measured = Measured { samples, late, priority: Priority::Normal };
+        Run::new("xx", &plan(), &labels, &measured)
     }
 
     #[test]

@@ -6,20 +6,20 @@ use hdrhistogram::Histogram;
 
 /// One call as the client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Index into the plan's streams.
-    pub stream: usize,
+    pub(crate) stream: usize,
     /// Index into the plan's phases: the one in which it arrived.
-    pub phase: usize,
+    pub(crate) phase: usize,
     /// When it was to be sent, counted from the start of the run.
-    pub intended: Duration,
+    pub(crate) intended: Duration,
     /// What became of it.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// Answered, this long after it was to be sent.
     Answered(Duration),
     /// Refused, failed or lost; the public code where there is one.
@@ -33,44 +33,44 @@ pub enum End {
 
 /// A quantile in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quantile {
+pub(crate) struct Quantile {
     /// Its value.
-    pub ms: f64,
+    pub(crate) ms: f64,
     /// Whether it rests on calls that were cut off, so that the true value is higher.
-    pub at_least: bool,
+    pub(crate) at_least: bool,
 }
 
 /// How many times slower.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ratio {
+pub(crate) struct Ratio {
     /// 1.0 is as fast as before.
-    pub times: f64,
+    pub(crate) times: f64,
     /// Whether it rests on calls that were cut off, so that the true value is higher.
-    pub at_least: bool,
+    pub(crate) at_least: bool,
 }
 
 /// The figures of one class in one phase.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Calls answered.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Calls refused, failed, lost or never sent.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Calls cut off at the end of the run.
-    pub unfinished: u64,
+    pub(crate) unfinished: u64,
     /// Median latency of the answered and the cut-off calls.
-    pub p50: Option<Quantile>,
+    pub(crate) p50: Option<Quantile>,
     /// 99 of 100 were faster.
-    pub p99: Option<Quantile>,
+    pub(crate) p99: Option<Quantile>,
     /// 999 of 1,000 were faster.
-    pub p99_9: Option<Quantile>,
+    pub(crate) p99_9: Option<Quantile>,
     /// The slowest.
-    pub max: Option<Quantile>,
+    pub(crate) max: Option<Quantile>,
 }
 
 impl Summary {
     /// The figures of these samples.
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+    pub(crate) fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut summary = Self::default();
         let mut latencies = Latencies::default();
         for sample in samples {
@@ -94,12 +94,12 @@ impl Summary {
     }
 
     /// Calls that arrived, whatever became of them.
-    pub fn offered(&self) -> u64 {
+    pub(crate) fn offered(&self) -> u64 {
         self.count + self.errors + self.unfinished
     }
 
     /// How many times slower than `calm` by the p99; none where either has no figure.
-    pub fn slowdown(&self, calm: &Self) -> Option<Ratio> {
+    pub(crate) fn slowdown(&self, calm: &Self) -> Option<Ratio> {
         let (now, before) = (self.p99?, calm.p99?);
         let is_figure = before.ms > 0.0 && !before.at_least;
         is_figure.then(|| Ratio { times: now.ms / before.ms, at_least: now.at_least })
@@ -108,15 +108,15 @@ impl Summary {
 
 /// One point of a class's line.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Middle of the window, in seconds from the start of the run.
-    pub at_s: f64,
+    pub(crate) at_s: f64,
     /// p99 of the calls that arrived in it (the slowest of fewer than 100).
-    pub p99: Quantile,
+    pub(crate) p99: Quantile,
 }
 
 /// A line of p99 over the time of arrival, one point for each window in which something arrived.
-pub fn line(samples: &[&Sample], window: Duration) -> Vec<Point> {
+pub(crate) fn line(samples: &[&Sample], window: Duration) -> Vec<Point> {
     let index_of = |sample: &Sample| sample.intended.as_nanos() / window.as_nanos().max(1);
     let mut windows = std::collections::BTreeMap::<u128, Vec<&Sample>>::new();
     for sample in samples {
@@ -132,7 +132,7 @@ pub fn line(samples: &[&Sample], window: Duration) -> Vec<Point> {
 
 /// Latencies with a precision of three digits, from a microsecond to an hour.
 #[derive(Debug)]
-pub struct Latencies {
+pub(crate) struct Latencies {
     micros: Histogram<u64>,
     cut_off_min: Option<u64>,
 }
@@ -147,7 +147,7 @@ impl Default for Latencies {
 
 impl Latencies {
     /// Adds one; what is outside the range counts as its nearest end.
-    pub fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.micros.saturating_record(micros(latency).max(1));
     }
 
@@ -158,12 +158,12 @@ impl Latencies {
     }
 
     /// How many there are.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.micros.len()
     }
 
     /// The value that this share of them does not exceed; none where there are none.
-    pub fn quantile(&self, share: f64) -> Option<Quantile> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<Quantile> {
         if self.micros.is_empty() {
             return None;
         }
@@ -174,7 +174,7 @@ impl Latencies {
     }
 
     /// The same in microseconds, for what is too short for milliseconds.
-    pub fn quantile_us(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile_us(&self, share: f64) -> Option<f64> {
         self.quantile(share).map(|quantile| quantile.ms * 1_000.0)
     }
 }

@@ -6,7 +6,7 @@ use super::report::{Class, Figures, Report, Run};
 
 /// Whether to use terminal colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// Letters only.
     Plain,
     /// With ANSI colors.
@@ -15,7 +15,7 @@ pub enum Style {
 
 impl Style {
     /// Colors when standard output is a terminal and `NO_COLOR` is not set.
-    pub fn for_stdout() -> Self {
+    pub(crate) fn for_stdout() -> Self {
         use std::io::IsTerminal as _;
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         if wanted && std::io::stdout().is_terminal() { Self::Color } else { Self::Plain }
@@ -35,7 +35,7 @@ impl Style {
 
 /// What a cell wants to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Nothing special.
     Plain,
     /// A heading.
@@ -50,25 +50,25 @@ pub enum Tone {
 
 /// A text with its tone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cell {
+pub(crate) struct Cell {
     text: String,
     tone: Tone,
 }
 
 impl Cell {
     /// A cell of that tone.
-    pub fn new(tone: Tone, text: impl Into<String>) -> Self {
+    pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone }
     }
 
     /// A plain cell.
-    pub fn plain(text: impl Into<String>) -> Self {
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self::new(Tone::Plain, text)
     }
 }
 
 /// Lays rows out in columns: the first `left` columns to the left, the rest to the right.
-pub fn layout(rows: &[Vec<Cell>], left: usize, style: Style) -> String {
+pub(crate) fn layout(rows: &[Vec<Cell>], left: usize, style: Style) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max()
@@ -95,7 +95,7 @@ pub fn layout(rows: &[Vec<Cell>], left: usize, style: Style) -> String {
 }
 
 /// All runs side by side: for each class one line a policy, the phases from left to right.
-pub fn render(report: &Report, style: Style) -> String {
+pub(crate) fn render(report: &Report, style: Style) -> String {
     let Some(first) = report.runs.first() else { return String::new() };
     let mut rows = vec![phases_row(), columns_row()];
     for class in &first.classes {
@@ -189,7 +189,7 @@ const SLOWDOWN_GOOD: f64 = 1.2;
 const SLOWDOWN_BAD: f64 = 3.0;
 
 /// Three digits that matter; `≥` where the value is a lower bound; `–` where there is none.
-pub fn number(value: Option<f64>, at_least: bool, unit: &str) -> String {
+pub(crate) fn number(value: Option<f64>, at_least: bool, unit: &str) -> String {
     let Some(value) = value else { return "–".into() };
     let sign = if at_least { "≥ " } else { "" };
     let digits = match value {

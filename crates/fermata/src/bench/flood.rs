@@ -1,0 +1,218 @@
+//! A flood of the lowest class, and whether the top class feels it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::functions::{Function, LOWEST, Runtime, TOP, Task, spin_millis};
+use super::{Common, Origin, data_dir, save, temporary_folder};
+use crate::load::closed::{self, MakeRequest, Pressure};
+use crate::load::connection::invoke;
+use crate::load::generator::{self, Settings};
+use crate::load::plan::{Payload, Phase, Plan, Stream};
+use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
+use crate::load::report::{ClassLabel, Report, Run};
+use crate::load::server::raise_open_files;
+use crate::load::table::{self, Style, number};
+
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// What runs: the same for the flood and for the top class
+    #[arg(long, value_enum, default_value_t = Mix::Wasm)]
+    runtime: Mix,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Mix {
+    /// Wasm functions
+    Wasm,
+    /// Python functions
+    Process,
+    /// Half of each
+    Mixed,
+}
+
+const POLICIES: [&str; 3] = ["xx", "hermod", "fifo"];
+/// Offered, as a multiple of what the machine can do of it.
+const FLOOD: f64 = 10.0;
+const TOP_SHARE: f64 = 0.3;
+const TOP_CPU_MS: u32 = 2;
+const FLOOD_CPU_MS: u32 = 100;
+const SEED: u64 = 7;
+
+/// How long everything takes.
+struct Lengths {
+    measure: Duration,
+    phase: Duration,
+    drain: Duration,
+}
+
+impl Lengths {
+    const fn of(common: &Common) -> Self {
+        let (measure_ms, phase_ms, drain_ms) =
+            if common.quick { (100, 500, 100) } else { (1_500, 8_000, 1_000) };
+        Self {
+            measure: Duration::from_millis(measure_ms),
+            phase: Duration::from_millis(phase_ms),
+            drain: Duration::from_millis(drain_ms),
+        }
+    }
+}
+
+/// One of the functions under load.
+struct Part {
+    function: Function,
+    cpu_ms: u32,
+    /// Of what the machine can do of it: in the calm, in the flood.
+    shares: [f64; 2],
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let origin = Origin::load(&args.common);
+    origin.print("flood");
+    let folder = temporary_folder()?;
+    let lengths = Lengths::of(&args.common);
+    let parts = parts(args.runtime);
+    let mut capacities: Option<Vec<f64>> = None;
+    let (mut runs, mut notes) = (Vec::new(), Vec::new());
+    for policy in POLICIES {
+        let data_dir = data_dir(folder.path(), policy);
+        let listen = ANY_PORT;
+        let platform = Platform::start(Start { policy, data_dir: &data_dir, listen })?;
+        deploy(&platform, &parts, folder.path())?;
+        // Each platform is pressed, so that each is warm; the load is by the first one's figures.
+        let measured = measure(&platform, &parts, lengths.measure)?;
+        let capacities = capacities.get_or_insert(measured);
+        let plan = plan(&parts, capacities, lengths.phase);
+        let in_flight_max = raise_open_files() / parts.len();
+        let settings =
+            Settings { address: platform.address(), in_flight_max, drain: lengths.drain };
+        println!(
+            "{policy}: {} s alone, then {} s with the flood",
+            lengths.phase.as_secs_f64(),
+            lengths.phase.as_secs_f64()
+        );
+        let measured = generator::run(&plan, settings, |_| {})?;
+        notes = vec![measured.priority.note().to_owned()];
+        runs.push(Run::new(policy, &plan, &ClassLabel::default_list(), &measured));
+    }
+    let report = Report::new(runs, notes);
+    show(&report);
+    save(&args.common, &report)
+}
+
+fn parts(mix: Mix) -> Vec<Part> {
+    let runtimes: &[Runtime] = match mix {
+        Mix::Wasm => &[Runtime::Wasm],
+        Mix::Process => &[Runtime::Process],
+        Mix::Mixed => &[Runtime::Wasm, Runtime::Process],
+    };
+    let count = f64::from(u32::try_from(runtimes.len()).expect("one or two"));
+    let mut parts = Vec::new();
+    for &runtime in runtimes {
+        let suffix = match runtime {
+            Runtime::Wasm => "wasm",
+            Runtime::Process => "python",
+        };
+        let part = |name: &str, class, cpu_ms, shares: [f64; 2]| Part {
+            function: Function {
+                name: format!("{name}-{suffix}"),
+                runtime,
+                task: Task::Spin,
+                class,
+            },
+            cpu_ms,
+            shares: shares.map(|share| share / count),
+        };
+        parts.push(part("top", TOP, TOP_CPU_MS, [TOP_SHARE, TOP_SHARE]));
+        parts.push(part("flood", LOWEST, FLOOD_CPU_MS, [0.0, FLOOD]));
+    }
+    parts
+}
+
+fn deploy(platform: &Platform, parts: &[Part], folder: &Path) -> anyhow::Result<()> {
+    for part in parts {
+        if let Deployed::Refused(reason) = part.function.deploy(platform, folder)? {
+            bail!("{} cannot run here: {reason}", part.function.name);
+        }
+    }
+    Ok(())
+}
+
+/// What the machine can do of each function alone, in calls a second.
+fn measure(platform: &Platform, parts: &[Part], length: Duration) -> anyhow::Result<Vec<f64>> {
+    let address = platform.address();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let measure = |part: &Part| {
+        let (name, class, cpu_ms) = (part.function.name.clone(), part.function.class, part.cpu_ms);
+        let request: MakeRequest =
+            Arc::new(move |_| invoke(address, &name, class, spin_millis(cpu_ms)));
+        let pressure = Pressure { address, connections: 2 * cores, length };
+        let per_s = closed::run(pressure, &request);
+        per_s.with_context(|| format!("measure {}", part.function.name))
+    };
+    parts.iter().map(measure).collect()
+}
+
+fn plan(parts: &[Part], capacities: &[f64], length: Duration) -> Plan {
+    let stream = |(part, per_s): (&Part, &f64)| Stream {
+        function: part.function.name.clone(),
+        class: part.function.class.into(),
+        payload: Payload::Fixed(spin_millis(part.cpu_ms)),
+        rates_per_s: part.shares.map(|share| share * per_s).to_vec(),
+    };
+    Plan {
+        phases: ["calm", "overload"].map(|name| Phase { name, length }).to_vec(),
+        streams: parts.iter().zip(capacities).map(stream).collect(),
+        seed: SEED,
+    }
+}
+
+fn show(report: &Report) {
+    println!("\n{}", table::render(report, Style::for_stdout()));
+    println!("top-class p99, with the flood against alone:");
+    for run in &report.runs {
+        let top = run.classes.iter().find(|class| class.class == TOP);
+        let ratio = top.map_or_else(
+            || "–".into(),
+            |top| {
+                let flood = &top.overload;
+                number(flood.slowdown, flood.is_at_least("slowdown"), "×")
+            },
+        );
+        println!("  {:8} {ratio}", run.policy);
+    }
+    for note in &report.notes {
+        println!("Note: {note}.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flood_is_ten_machines_and_the_top_class_three_tenths_whatever_the_mix() {
+        for mix in [Mix::Wasm, Mix::Process, Mix::Mixed] {
+            let parts = parts(mix);
+            let total = |class, phase: usize| -> f64 {
+                parts.iter().filter(|p| p.function.class == class).map(|p| p.shares[phase]).sum()
+            };
+            assert!((total(LOWEST, 1) - FLOOD).abs() < 1e-9);
+            assert!(total(LOWEST, 0).abs() < 1e-9);
+            assert!((total(TOP, 0) - TOP_SHARE).abs() < 1e-9);
+            assert!((total(TOP, 1) - TOP_SHARE).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn rates_follow_what_the_machine_can_do() {
+        let plan = plan(&parts(Mix::Wasm), &[1_000.0, 20.0], Duration::from_secs(8));
+        let rates: Vec<&[f64]> = plan.streams.iter().map(|s| s.rates_per_s.as_slice()).collect();
+        assert_eq!(rates, [&[300.0, 300.0][..], &[0.0, 200.0]]);
+    }
+}

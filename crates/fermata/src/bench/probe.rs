@@ -1,0 +1,128 @@
+//! Calls one after another, each timed from its sending to its function's first instruction.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::monotonic;
+use crate::load::connection::{Answer, Connection, invoke};
+use crate::load::generator::Priority;
+use crate::load::statistics::Latencies;
+
+/// A distribution in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Micros {
+    pub(crate) count: u64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) max_us: f64,
+}
+
+impl Micros {
+    fn of(latencies: &Latencies) -> anyhow::Result<Self> {
+        let quantile = |share| latencies.quantile_us(share).context("nothing was measured");
+        Ok(Self {
+            count: latencies.count(),
+            p50_us: quantile(0.5)?,
+            p99_us: quantile(0.99)?,
+            max_us: quantile(1.0)?,
+        })
+    }
+}
+
+/// Both ends of the same calls.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Probed {
+    /// From the request's sending to the handler's first instruction.
+    #[serde(flatten)]
+    pub(crate) start: Micros,
+    /// From the request's sending to its whole answer.
+    pub(crate) round_trip: Micros,
+}
+
+/// What to call.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe<'a> {
+    pub(crate) address: SocketAddr,
+    /// Functions that answer with the monotonic clock ([`super::functions::Task::Clock`]); each is
+    /// called once, in this order.
+    pub(crate) functions: Vec<&'a str>,
+    pub(crate) class: &'a str,
+    /// Time between an answer and the next call.
+    pub(crate) gap: Duration,
+}
+
+impl Probe<'_> {
+    /// Makes the calls.
+    ///
+    /// # Errors
+    /// The first call that fails ends it.
+    pub(crate) fn run(&self) -> anyhow::Result<Probed> {
+        on_own_thread(async || {
+            let (mut starts, mut trips) = (Latencies::default(), Latencies::default());
+            let mut connection = Connection::open(self.address).await?;
+            for function in &self.functions {
+                tokio::time::sleep(self.gap).await;
+                let request = invoke(self.address, function, self.class, Bytes::from_static(b"0"));
+                let (sent, sent_nanos) = (Instant::now(), monotonic::now_nanos());
+                let answer = connection.send(request).await?;
+                trips.record(sent.elapsed());
+                starts.record(first_instruction(&answer, sent_nanos)?);
+            }
+            Ok(Probed { start: Micros::of(&starts)?, round_trip: Micros::of(&trips)? })
+        })
+    }
+}
+
+/// Calls one function that many times over one connection, one after another without a pause.
+pub(crate) fn round_trips(
+    address: SocketAddr,
+    function: &str,
+    class: &str,
+    calls: usize,
+) -> anyhow::Result<Micros> {
+    on_own_thread(async || {
+        let mut trips = Latencies::default();
+        let mut connection = Connection::open(address).await?;
+        for _ in 0..calls {
+            let request = invoke(address, function, class, Bytes::from_static(b"{}"));
+            let sent = Instant::now();
+            let answer = connection.send(request).await?;
+            trips.record(sent.elapsed());
+            check(&answer)?;
+        }
+        Micros::of(&trips)
+    })
+}
+
+/// Runs the future on a thread of raised priority.
+fn on_own_thread<T: Send>(
+    work: impl AsyncFnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            Priority::raise();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("start the client")?.block_on(work())
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn check(answer: &Answer) -> anyhow::Result<()> {
+    match answer.error_code() {
+        None => Ok(()),
+        Some(code) => bail!("{code}: {}", String::from_utf8_lossy(&answer.body)),
+    }
+}
+
+fn first_instruction(answer: &Answer, sent_nanos: i64) -> anyhow::Result<Duration> {
+    check(answer)?;
+    let text = String::from_utf8_lossy(&answer.body);
+    let at: i64 = text.trim().parse().with_context(|| format!("read the time in {text:?}"))?;
+    let nanos = u64::try_from(at - sent_nanos).context("the function's clock is another one")?;
+    Ok(Duration::from_nanos(nanos))
+}

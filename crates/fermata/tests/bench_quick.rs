@@ -1,0 +1,162 @@
+//! Every bench, and the demo, with tiny input: they run to their end and their figures have the
+//! agreed shape. What the figures are is of no interest here.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs this package's binary in an own folder and gives what it wrote to `figures.json`.
+#[track_caller]
+fn figures(arguments: &[&str]) -> (Value, String, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), arguments);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {}\n{stdout}\n{stderr}", output.status);
+    let json = std::fs::read_to_string(folder.path().join("figures.json")).unwrap();
+    (serde_json::from_str(&json).unwrap(), stdout, folder)
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fermata"))
+        .args(arguments)
+        .args(["--json", "figures.json"])
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn has_python() -> bool {
+    Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+#[track_caller]
+fn check_origin(figures: &Value) {
+    assert!(figures["machine"]["cores"].as_u64().unwrap() >= 1, "{figures:#}");
+    for field in ["cpu", "kernel"] {
+        assert!(figures["machine"][field].is_string(), "{field}: {figures:#}");
+    }
+    assert!(figures["commit"].is_string(), "{figures:#}");
+}
+
+/// The shape that the demo and the flood share.
+#[track_caller]
+fn check_runs(figures: &Value, policies: &[&str], classes: &[&str]) {
+    check_origin(figures);
+    let runs = figures["runs"].as_array().unwrap();
+    let names: Vec<&str> = runs.iter().map(|run| run["policy"].as_str().unwrap()).collect();
+    assert_eq!(names, policies);
+    for run in runs {
+        let found: Vec<&str> = run["classes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|class| class["class"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, classes, "{run:#}");
+        for class in run["classes"].as_array().unwrap() {
+            assert!(class["price"].as_f64().unwrap() > 0.0, "{class:#}");
+            for phase in ["calm", "overload"] {
+                check_phase(&class[phase]);
+            }
+        }
+        let top = &run["classes"][0];
+        assert!(top["calm"]["count"].as_u64().unwrap() > 0, "{top:#}");
+    }
+}
+
+#[track_caller]
+fn check_phase(phase: &Value) {
+    for field in ["count", "errors", "unfinished"] {
+        assert!(phase[field].is_u64(), "{field}: {phase:#}");
+    }
+    let measured = phase["count"].as_u64().unwrap() + phase["unfinished"].as_u64().unwrap() > 0;
+    for field in ["p50_ms", "p99_ms", "p99_9_ms", "max_ms"] {
+        assert_eq!(phase[field].is_number(), measured, "{field}: {phase:#}");
+    }
+    assert!(phase["offered_per_s"].is_number(), "{phase:#}");
+}
+
+#[track_caller]
+fn check_micros(micros: &Value) {
+    assert!(micros["count"].as_u64().unwrap() > 0, "{micros:#}");
+    let quantile = |name: &str| micros[name].as_f64().unwrap();
+    assert!(quantile("p50_us") > 0.0, "{micros:#}");
+    assert!(quantile("p99_us") >= quantile("p50_us"), "{micros:#}");
+    assert!(quantile("max_us") >= quantile("p99_us"), "{micros:#}");
+}
+
+#[test]
+fn bench_flood_of_wasm_compares_three_policies() {
+    let (figures, stdout, _) = figures(&["bench", "flood", "--quick"]);
+    check_runs(&figures, &["xx", "hermod", "fifo"], &["critical", "background"]);
+    assert!(stdout.contains("top-class p99, with the flood against alone"), "{stdout}");
+}
+
+#[test]
+fn bench_flood_of_both_runtimes_has_the_same_shape() {
+    if !has_python() {
+        return;
+    }
+    let (figures, _, _) = figures(&["bench", "flood", "--quick", "--runtime", "mixed"]);
+    check_runs(&figures, &["xx", "hermod", "fifo"], &["critical", "background"]);
+}
+
+#[test]
+fn bench_preempt_times_the_first_instruction_of_both_runtimes() {
+    let (figures, _, _) = figures(&["bench", "preempt", "--quick"]);
+    check_origin(&figures);
+    check_micros(&figures["wasm"]);
+    assert_eq!(figures["process"].is_object(), has_python(), "{figures:#}");
+    if has_python() {
+        check_micros(&figures["process"]);
+    }
+}
+
+#[test]
+fn bench_start_times_starts_round_trips_and_calls_a_second() {
+    let (figures, stdout, _) = figures(&["bench", "start", "--quick", "--connections", "4"]);
+    check_origin(&figures);
+    check_micros(&figures["wasm"]);
+    check_micros(&figures["wasm_first_call"]);
+    check_micros(&figures["warm_round_trip"]);
+    assert_eq!(figures["python_cold"].is_object(), has_python(), "{figures:#}");
+    for server in ["fermata_wasm", "bare_axum"] {
+        assert!(figures["calls_per_s"][server].as_f64().unwrap() > 0.0, "{figures:#}");
+    }
+    assert!(stdout.contains("wasmtime serve"), "{stdout}");
+}
+
+#[test]
+fn the_demo_gives_a_table_a_plot_a_bill_and_figures() {
+    let arguments = ["demo", "--seconds", "3", "--svg", "plot.svg"];
+    let (figures, stdout, folder) = figures(&arguments);
+    let runs = figures["runs"].as_array().unwrap();
+    // Python and Node are not on every machine; Wasm and the native function are.
+    let mut classes: Vec<&str> = runs[0]["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|class| class["class"].as_str().unwrap())
+        .collect();
+    check_runs(&figures, &["xx", "hermod"], &classes);
+    classes.retain(|class| ["critical", "background"].contains(class));
+    assert_eq!(classes, ["critical", "background"]);
+    let svg = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
+    assert!(svg.contains("critical, 2.0 µ¢ per CPU s"), "the plot has a legend");
+    assert!(stdout.contains("bill of the run under xx"), "{stdout}");
+    assert!(stdout.contains("plot: plot.svg"), "{stdout}");
+}
+
+#[test]
+fn an_unknown_policy_is_said_and_not_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["demo", "--seconds", "3", "--policies", "nonsense"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("nonsense"), "{}", text(&output.stderr));
+    assert!(!folder.path().join("figures.json").exists());
+}
