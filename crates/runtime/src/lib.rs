@@ -18,7 +18,10 @@
 
 mod clock;
 pub mod executor;
+pub mod fake;
 pub mod kernel;
+#[cfg(feature = "wasm")]
+pub mod wasm;
 
 pub use clock::Clock;
 pub use executor::{

@@ -1,0 +1,234 @@
+//! One invocation from instance to outcome, as a future that a worker polls.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use bytes::Bytes;
+use model::{Failure, FailureKind, InvocationId};
+use wasmtime::{
+    InstancePre, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
+};
+
+use super::artifact;
+use super::host::{Host, Stop};
+use super::job::{Fiber, Job, unpoisoned};
+use super::timer::Timer;
+use super::wasi::Wasi;
+use crate::Clock;
+use crate::executor::{Code, Platform, Start};
+
+/// What every guest is served by.
+pub(super) struct Services {
+    pub(super) clock: Clock,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) timer: Timer,
+    pub(super) memory_bytes_max: u64,
+    pub(super) jobs: Jobs,
+}
+
+/// The unfinished jobs.
+#[derive(Default)]
+pub(super) struct Jobs {
+    by_id: Mutex<HashMap<InvocationId, Arc<Job>>>,
+    fewer: Condvar,
+}
+
+impl Services {
+    /// Ends a job: it is no longer listed when its `Finished` goes out.
+    pub(super) fn finish(&self, job: &Job, outcome: Result<Bytes, Failure>) {
+        let listed = unpoisoned(&self.jobs.by_id).remove(&job.id);
+        job.finish(outcome);
+        drop(listed);
+        self.jobs.fewer.notify_all();
+    }
+}
+
+impl Jobs {
+    /// Lists a job; false where one of this id is unfinished.
+    pub(super) fn insert(&self, job: &Arc<Job>) -> bool {
+        let mut jobs = unpoisoned(&self.by_id);
+        if jobs.contains_key(&job.id) {
+            return false;
+        }
+        jobs.insert(job.id, Arc::clone(job));
+        true
+    }
+
+    pub(super) fn get(&self, id: InvocationId) -> Option<Arc<Job>> {
+        unpoisoned(&self.by_id).get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Job>> {
+        unpoisoned(&self.by_id).values().cloned().collect()
+    }
+
+    pub(super) fn wait_until_none(&self) {
+        let mut jobs = unpoisoned(&self.by_id);
+        while !jobs.is_empty() {
+            jobs = self.fewer.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The function on its own stack, not yet begun.
+pub(super) fn fiber(services: &Arc<Services>, job: &Arc<Job>, start: Start) -> Fiber {
+    Box::pin(run(Arc::clone(services), Arc::clone(job), start))
+}
+
+async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<Bytes, Failure> {
+    let (tenant, code) = (Arc::clone(&job.tenant), Arc::clone(&job.code));
+    let host = Host::new(job, services, Wasi::new(start));
+    let pooled = tenant.pooled().map(|home| (home, home.load(&code)));
+    let host = match &pooled {
+        Some((_, Ok(module))) => match instantiate(module, host, &code).await {
+            Ok(made) => return call(made).await,
+            Err(NotMade::NoSlot(host)) => *host,
+            Err(NotMade::Failed(failure)) => return Err(failure),
+        },
+        Some((_, Err(_))) | None => host,
+    };
+    let module = tenant.on_demand()?.load(&code)?;
+    if let Some((home, Err(_))) = pooled {
+        // The code is sound, so it is the pool's slots that it does not fit into.
+        home.refuse(&code);
+    }
+    match instantiate(&module, host, &code).await {
+        Ok(made) => call(made).await,
+        Err(NotMade::Failed(failure)) => Err(failure),
+        Err(NotMade::NoSlot(_)) => {
+            Err(Failure::new(FailureKind::Platform, "instances on demand need no slot"))
+        }
+    }
+}
+
+/// An instance with what is to be called in it.
+struct Made {
+    store: Store<Host>,
+    initialize: Option<TypedFunc<(), ()>>,
+    entry: TypedFunc<(), ()>,
+}
+
+enum NotMade {
+    NoSlot(Box<Host>),
+    Failed(Failure),
+}
+
+async fn instantiate(module: &InstancePre<Host>, host: Host, code: &Code) -> Result<Made, NotMade> {
+    let mut store = Store::new(module.module().engine(), host);
+    store.limiter(|host| host);
+    // Some guest of this tenant shall stop. This one goes on unless it is meant. Should it be told
+    // to stop between this look and the new deadline, the executor's second look finds it.
+    store.epoch_deadline_callback(|store| {
+        let must_stop = store.data().job.must_stop();
+        Ok(if must_stop { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+    });
+    store.set_epoch_deadline(1);
+    if store.data().job.must_stop() {
+        // It was told to before the deadline above was set, and would not notice.
+        yield_once().await;
+    }
+    let instance = match module.instantiate_async(&mut store).await {
+        Ok(instance) => instance,
+        Err(error) if error.is::<PoolConcurrencyLimitError>() => {
+            return Err(NotMade::NoSlot(Box::new(store.into_data())));
+        }
+        Err(error) => return Err(NotMade::Failed(failure_at_instantiation(&error, &store))),
+    };
+    store.data_mut().memory = instance.get_memory(&mut store, "memory");
+    let name = artifact::entry(&code.handler);
+    let entry = instance.get_typed_func(&mut store, name).map_err(|error| {
+        NotMade::Failed(Failure::new(FailureKind::Init, format!("no handler: {error:#}")))
+    })?;
+    // A library ("reactor") is initialized before a handler of it is called.
+    let is_library = name != artifact::ENTRY_DEFAULT;
+    let initialize = is_library.then(|| instance.get_typed_func(&mut store, "_initialize").ok());
+    Ok(Made { store, initialize: initialize.flatten(), entry })
+}
+
+async fn call(made: Made) -> Result<Bytes, Failure> {
+    let Made { mut store, initialize, entry } = made;
+    store.data().job.begins();
+    let mut result = Ok(());
+    if let Some(initialize) = initialize {
+        result = initialize.call_async(&mut store, ()).await;
+    }
+    if result.is_ok() {
+        result = entry.call_async(&mut store, ()).await;
+    }
+    match result {
+        Ok(()) => Ok(store.into_data().wasi.into_output()),
+        Err(error) => match error.downcast_ref::<Stop>() {
+            Some(Stop::Exit(0)) => Ok(store.into_data().wasi.into_output()),
+            _ => Err(failure(&error, store.data())),
+        },
+    }
+}
+
+fn failure_at_instantiation(error: &wasmtime::Error, store: &Store<Host>) -> Failure {
+    if error.is::<Trap>() || error.is::<Stop>() {
+        return failure(error, store.data());
+    }
+    match store.data().memory_refused {
+        Some(wanted) => out_of_memory("it cannot begin", wanted, store.data()),
+        None => {
+            let message = format!("no instance could be made: {error:#}");
+            Failure::new(FailureKind::Platform, message)
+        }
+    }
+}
+
+fn out_of_memory(what: &str, wanted: u64, host: &Host) -> Failure {
+    let limit = host.services.memory_bytes_max;
+    let message = format!("{what}: {wanted} bytes of memory were refused (limit {limit})");
+    Failure::new(FailureKind::OutOfMemory, message)
+}
+
+/// What a guest's error means. A guest that asked in vain for memory and then gave up is out of
+/// memory, however its language ends a program.
+fn failure(error: &wasmtime::Error, host: &Host) -> Failure {
+    let (kind, mut message) = match error.downcast_ref::<Stop>() {
+        Some(stop @ Stop::Exit(_)) => (FailureKind::Exited, stop.to_string()),
+        Some(stop @ Stop::ResponseTooLarge { .. }) => {
+            return Failure::new(FailureKind::ResponseTooLarge, stop.to_string());
+        }
+        Some(stop @ (Stop::OutOfBounds { .. } | Stop::NoMemory(_))) => {
+            (FailureKind::Trapped, stop.to_string())
+        }
+        None => match error.downcast_ref::<Trap>() {
+            Some(trap) => (FailureKind::Trapped, trap.to_string()),
+            None => (FailureKind::Platform, format!("{error:#}")),
+        },
+    };
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>()
+        && kind == FailureKind::Trapped
+    {
+        message += &place(backtrace);
+    }
+    match host.memory_refused {
+        Some(wanted) if kind != FailureKind::Platform => out_of_memory(&message, wanted, host),
+        Some(_) | None => Failure::new(kind, message),
+    }
+}
+
+/// The innermost functions, by name where the module has names.
+fn place(backtrace: &WasmBacktrace) -> String {
+    const FRAMES_SHOWN: usize = 5;
+    let names = backtrace.frames().iter().take(FRAMES_SHOWN).map(|frame| {
+        let index = frame.func_index();
+        frame.func_name().map_or_else(|| format!("function {index}"), str::to_owned)
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { String::new() } else { format!(" in {}", names.join(", called by ")) }
+}
+
+async fn yield_once() {
+    let mut has_yielded = false;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut has_yielded, true) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}

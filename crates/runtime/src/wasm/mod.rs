@@ -1,0 +1,264 @@
+//! WebAssembly functions inside this process: an instance and a fiber for each invocation.
+//!
+//! A function is a core module with WASI preview 1 ([`wasi`]) and the import module `fermata`
+//! ([`abi`]). It is compiled at deploy ([`artifact`]). Each invocation gets an instance of its own
+//! from its tenant's pool ([`tenant`]), which is never used again, and runs on a stack of its own
+//! ([`guest`]) that worker threads poll ([`worker`]). A preempted or waiting function is a stack
+//! that nobody polls ([`job`]).
+//!
+//! Preemption: the compiled code looks at a counter of its engine at each loop and call. `preempt`
+//! sets the job's flag and moves the counter; each running guest of the tenant then looks at its
+//! flag, and the one that is meant yields. The counter never moves otherwise. A guest that has just
+//! looked when its flag is set would not notice, so a stop that is outstanding is looked at again
+//! by the timer, which moves the counter once more.
+
+mod abi;
+mod artifact;
+mod guest;
+mod host;
+mod job;
+mod load;
+mod meter;
+mod tenant;
+mod timer;
+mod wasi;
+mod worker;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use model::{Bytes64, Failure, FailureKind, InvocationId, TenantName, limits};
+
+use self::guest::{Jobs, Services};
+use self::job::{Action, Job, unpoisoned};
+use self::tenant::{Home, Tenant};
+use self::timer::Timer;
+use self::worker::Workers;
+use crate::Clock;
+use crate::executor::{
+    Events, Executor, MemoryUse, Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+};
+use crate::kernel::Band;
+
+/// Runs WebAssembly functions.
+pub struct WasmExecutor {
+    services: Arc<Services>,
+    workers: Arc<Workers>,
+    compiler: Home,
+    tenants: Mutex<HashMap<TenantName, Arc<Tenant>>>,
+    events: Events,
+    pool_slots: u32,
+    is_closed: AtomicBool,
+}
+
+/// Bounds of an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WasmOptions {
+    /// Threads that run functions, at least one; jobs above wait for one. Functions that wait or
+    /// are preempted need none.
+    pub threads_max: usize,
+    /// Linear memory of one instance.
+    pub memory_bytes_max: u64,
+    /// Instances in each tenant's pool, for which it reserves 4 GiB of address space each; the
+    /// ones above are made on demand. Zero: no pools.
+    pub pool_slots: u32,
+}
+
+/// The executor could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No thread.
+    #[error("start the timer thread")]
+    Thread(#[source] std::io::Error),
+    /// The compiler does not know this machine, or there is no memory.
+    #[error("make the compiler: {reason}")]
+    Engine {
+        /// wasmtime's words.
+        reason: String,
+    },
+}
+
+impl Default for WasmOptions {
+    fn default() -> Self {
+        Self {
+            threads_max: limits::WASM_THREADS_MAX,
+            memory_bytes_max: limits::WASM_MEMORY_BYTES_MAX,
+            pool_slots: 128,
+        }
+    }
+}
+
+impl WasmExecutor {
+    /// An executor without tenants or threads; they come with the first calls.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the machine has no thread or memory left, or is of an unknown sort.
+    pub fn open(
+        options: WasmOptions,
+        clock: Clock,
+        platform: Arc<dyn Platform>,
+        events: Events,
+    ) -> Result<Self, OpenError> {
+        let compiler =
+            Home::compiler().map_err(|error| OpenError::Engine { reason: format!("{error:#}") })?;
+        let services = Arc::new(Services {
+            clock,
+            platform,
+            timer: Timer::start().map_err(OpenError::Thread)?,
+            memory_bytes_max: options.memory_bytes_max.min(limits::WASM_MEMORY_BYTES_MAX),
+            jobs: Jobs::default(),
+        });
+        Ok(Self {
+            workers: Workers::new(Arc::clone(&services), options.threads_max),
+            services,
+            compiler,
+            tenants: Mutex::default(),
+            events,
+            pool_slots: options.pool_slots,
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Threads made so far for functions.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.workers.thread_count()
+    }
+
+    fn tenant(&self, name: &TenantName) -> Arc<Tenant> {
+        let mut tenants = unpoisoned(&self.tenants);
+        if let Some(tenant) = tenants.get(name) {
+            return Arc::clone(tenant);
+        }
+        let tenant = Arc::new(Tenant::new(self.pool_slots));
+        tenants.insert(name.clone(), Arc::clone(&tenant));
+        tenant
+    }
+
+    fn act(&self, job: &Arc<Job>, action: Action) {
+        match action {
+            Action::None => {}
+            Action::Dispatch => self.workers.dispatch(Arc::clone(job)),
+            Action::Interrupt => {
+                job.tenant.interrupt();
+                job.hasten();
+                look_again(&self.services, Arc::downgrade(job), SECOND_LOOK);
+            }
+            Action::Calm => job.calm(),
+        }
+    }
+}
+
+/// Time until an outstanding stop is looked at again; it doubles each time.
+const SECOND_LOOK: Duration = Duration::from_micros(500);
+/// Longest time between two looks.
+const SECOND_LOOK_MAX: Duration = Duration::from_millis(16);
+
+/// Interrupts the guest once more where it has not stopped after `pause`.
+fn look_again(services: &Arc<Services>, job: Weak<Job>, pause: Duration) {
+    let of_callback = Arc::downgrade(services);
+    let callback = move || {
+        let (Some(services), Some(stopping)) = (of_callback.upgrade(), job.upgrade()) else {
+            return;
+        };
+        if stopping.must_stop() {
+            stopping.hasten();
+            stopping.tenant.interrupt();
+            look_again(&services, job, (pause * 2).min(SECOND_LOOK_MAX));
+        }
+    };
+    services.timer.at(Instant::now() + pause, Box::new(callback)).detach();
+}
+
+impl Executor for WasmExecutor {
+    fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError> {
+        artifact::prepare(&self.compiler.engine, &self.compiler.linker, code, artifact_dir)
+    }
+
+    fn start(&self, start: Start) {
+        let tenant = self.tenant(&start.code.tenant);
+        let events = Arc::clone(&self.events);
+        let job = Arc::new(Job::new(start, tenant, self.services.clock, events));
+        if !self.services.jobs.insert(&job) {
+            tracing::error!(invocation = %job.id, "started twice; the second start is ignored");
+            return;
+        }
+        if self.is_closed.load(Ordering::SeqCst) {
+            // Either this sees that it is closed, or `shutdown` sees the job.
+            return self.services.finish(&job, Err(stopped()));
+        }
+        self.workers.dispatch(job);
+    }
+
+    fn preempt(&self, id: InvocationId) {
+        if let Some(job) = self.services.jobs.get(id) {
+            self.act(&job, job.preempt());
+        }
+    }
+
+    fn resume(&self, id: InvocationId) {
+        if let Some(job) = self.services.jobs.get(id) {
+            self.act(&job, job.resume());
+        }
+    }
+
+    fn end(&self, id: InvocationId, failure: Failure) {
+        if let Some(job) = self.services.jobs.get(id) {
+            self.act(&job, job.end(failure));
+        }
+    }
+
+    fn set_band(&self, id: InvocationId, band: Band) {
+        if let Some(job) = self.services.jobs.get(id) {
+            self.workers.set_band(&job, band);
+        }
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let jobs = self.services.jobs.all();
+        let tenants = unpoisoned(&self.tenants);
+        let idle = tenants.values().map(|tenant| tenant.idle().0).sum();
+        MemoryUse {
+            invocations: jobs.iter().map(|job| (job.id, job.memory_now())).collect(),
+            idle: Bytes64(idle),
+        }
+    }
+
+    fn reclaim(&self, which: Reclaim<'_>) {
+        match which {
+            Reclaim::Function(tenant, function) => {
+                let tenant = unpoisoned(&self.tenants).get(tenant).cloned();
+                if let Some(tenant) = tenant {
+                    tenant.forget(Some(function));
+                }
+            }
+            Reclaim::Idle => {
+                let tenants: Vec<_> = unpoisoned(&self.tenants).values().cloned().collect();
+                tenants.iter().for_each(|tenant| tenant.forget(None));
+            }
+        }
+    }
+
+    fn shutdown(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        for job in self.services.jobs.all() {
+            self.act(&job, job.end(stopped()));
+        }
+        self.services.jobs.wait_until_none();
+        self.workers.stop();
+        self.services.timer.stop();
+    }
+}
+
+impl Drop for WasmExecutor {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::new(FailureKind::Cancelled, "the server stopped")
+}

@@ -1,0 +1,250 @@
+//! The threads that poll fibers.
+//!
+//! A thread is made when a job comes and none is idle, up to a bound; above it, jobs wait. Threads
+//! are kept. An idle one is parked in the control plane's band, so that it wakes at once, and takes
+//! its job's band before it polls.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Waker};
+use std::thread::{JoinHandle, Thread};
+
+use model::{Failure, FailureKind};
+
+use super::guest::{self, Services};
+use super::job::{Body, Claim, Fiber, Job, unpoisoned};
+use crate::kernel::{self, Band};
+
+/// The threads.
+pub(super) struct Workers {
+    /// For each thread it makes.
+    services: Arc<Services>,
+    threads_max: usize,
+    state: Mutex<PoolState>,
+    bands: Bands,
+    /// For the threads, which must not keep the pool alive.
+    this: Weak<Self>,
+}
+
+#[derive(Default)]
+struct PoolState {
+    /// The one that became idle last is used first: its caches are warm.
+    idle: Vec<Arc<Seat>>,
+    waiting: VecDeque<Arc<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    is_closed: bool,
+}
+
+/// Where an idle thread finds its next job.
+struct Seat {
+    job: Mutex<Option<Arc<Job>>>,
+    is_closed: AtomicBool,
+    thread: Thread,
+}
+
+/// Whether the kernel lets us use the bands.
+#[derive(Default)]
+struct Bands {
+    is_refused: AtomicBool,
+}
+
+impl Workers {
+    /// No threads yet; they come with jobs.
+    pub(super) fn new(services: Arc<Services>, threads_max: usize) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            services,
+            threads_max: threads_max.max(1),
+            state: Mutex::default(),
+            bands: Bands::default(),
+            this: Weak::clone(this),
+        })
+    }
+
+    /// Has a thread take the job.
+    pub(super) fn dispatch(&self, job: Arc<Job>) {
+        let mut state = unpoisoned(&self.state);
+        if let Some(seat) = state.idle.pop() {
+            drop(state);
+            *unpoisoned(&seat.job) = Some(job);
+            seat.thread.unpark();
+            return;
+        }
+        if state.threads.len() >= self.threads_max || state.is_closed {
+            state.waiting.push_back(job);
+            return;
+        }
+        match self.spawn(state.threads.len(), Arc::clone(&job)) {
+            Ok(thread) => state.threads.push(thread),
+            Err(error) if state.threads.is_empty() => {
+                drop(state);
+                let message = format!("no thread could be made: {error}");
+                self.services.finish(&job, Err(Failure::new(FailureKind::Platform, message)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no more threads for functions; they wait for one");
+                state.waiting.push_back(job);
+            }
+        }
+    }
+
+    /// Threads made so far.
+    pub(super) fn thread_count(&self) -> usize {
+        unpoisoned(&self.state).threads.len()
+    }
+
+    /// Changes a job's band now.
+    pub(super) fn set_band(&self, job: &Job, band: Band) {
+        if !self.bands.is_refused.load(Ordering::Relaxed)
+            && let Err(error) = job.set_band(band)
+        {
+            self.bands.refuse(&error);
+        }
+    }
+
+    /// Waits until all threads are gone. Every job must have finished.
+    pub(super) fn stop(&self) {
+        let (idle, threads) = {
+            let mut state = unpoisoned(&self.state);
+            state.is_closed = true;
+            (std::mem::take(&mut state.idle), std::mem::take(&mut state.threads))
+        };
+        for seat in idle {
+            seat.is_closed.store(true, Ordering::Release);
+            seat.thread.unpark();
+        }
+        let here = std::thread::current().id();
+        for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
+            // A panic outside a job has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+
+    fn spawn(&self, index: usize, first: Arc<Job>) -> std::io::Result<JoinHandle<()>> {
+        let pool = Weak::clone(&self.this);
+        std::thread::Builder::new().name(format!("wasm-{index}")).spawn(move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.bands.apply(kernel::CONTROL);
+                pool.run(first);
+            }
+        })
+    }
+
+    fn run(&self, first: Arc<Job>) {
+        let thread = kernel::thread_id();
+        let thread_handle = std::thread::current();
+        let seat = Seat {
+            job: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            thread: thread_handle,
+        };
+        let seat = Arc::new(seat);
+        let mut next = Some(first);
+        while let Some(job) = next {
+            self.carry(&job, thread);
+            drop(job);
+            next = self.next(&seat);
+        }
+    }
+
+    /// The next job for this thread, or none when the pool closes.
+    fn next(&self, seat: &Arc<Seat>) -> Option<Arc<Job>> {
+        let mut state = unpoisoned(&self.state);
+        if let Some(job) = state.waiting.pop_front() {
+            return Some(job);
+        }
+        if state.is_closed {
+            return None;
+        }
+        state.idle.push(Arc::clone(seat));
+        drop(state);
+        loop {
+            if let Some(job) = unpoisoned(&seat.job).take() {
+                return Some(job);
+            }
+            if seat.is_closed.load(Ordering::Acquire) {
+                return None;
+            }
+            std::thread::park();
+        }
+    }
+
+    /// Polls the job until it rests or ends.
+    fn carry(&self, job: &Arc<Job>, thread: i32) {
+        let mut claim = job.claim();
+        loop {
+            match claim {
+                Claim::Leave => return,
+                Claim::End(body, failure) => {
+                    // Unwinding the guest's stack and giving its memory back is our work, and its
+                    // memory may be wanted: it is done in the control plane's band.
+                    if catch_unwind(AssertUnwindSafe(|| drop(body))).is_err() {
+                        tracing::error!(invocation = %job.id, "dropping the function panicked");
+                    }
+                    return self.services.finish(job, Err(failure));
+                }
+                Claim::Poll(body, band) => {
+                    let mut fiber = match body {
+                        Body::Fiber(fiber) => fiber,
+                        Body::New(start) => guest::fiber(&self.services, job, *start),
+                        Body::Taken => unreachable!("a job is claimed by one worker at a time"),
+                    };
+                    match self.poll(job, &mut fiber, band, thread) {
+                        Poll::Pending => claim = job.put_back(fiber),
+                        Poll::Ready(outcome) => {
+                            drop(fiber);
+                            return self.services.finish(job, outcome);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Polls once, in the job's band. A panic ends this job and nothing else.
+    fn poll(
+        &self,
+        job: &Job,
+        fiber: &mut Fiber,
+        mut band: Band,
+        thread: i32,
+    ) -> Poll<Result<bytes::Bytes, Failure>> {
+        self.bands.apply(band);
+        while let Err(changed) = job.enter(thread, band) {
+            band = changed;
+            self.bands.apply(band);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = catch_unwind(AssertUnwindSafe(|| fiber.as_mut().poll(&mut context)));
+        job.leave();
+        self.bands.apply(kernel::CONTROL);
+        polled.unwrap_or_else(|_| {
+            tracing::error!(invocation = %job.id, "the platform panicked while it ran a function");
+            let message = "the platform failed while it ran the function";
+            Poll::Ready(Err(Failure::new(FailureKind::Platform, message)))
+        })
+    }
+}
+
+impl Bands {
+    /// Puts the calling thread into a band, if the kernel lets us.
+    fn apply(&self, band: Band) {
+        if self.is_refused.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = kernel::apply(0, band) {
+            self.refuse(&error);
+        }
+    }
+
+    /// Gives bands up for good: a thread that could be lowered but not raised again would spoil.
+    fn refuse(&self, error: &std::io::Error) {
+        if !self.is_refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %error,
+                "functions share the kernel's ordinary scheduling: classes need CAP_SYS_NICE"
+            );
+        }
+    }
+}

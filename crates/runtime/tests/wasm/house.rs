@@ -1,0 +1,263 @@
+//! An executor with everything around it that a test needs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use model::{Failure, InvocationId, Timestamp, Version};
+use runtime::kernel::Band;
+use runtime::wasm::{WasmExecutor, WasmOptions};
+use runtime::{
+    Call, CallResult, Clock, Code, Event, Executor, Finished, Network, Platform, Prepare,
+    PrepareError, Start,
+};
+use sha2::{Digest, Sha256};
+
+/// How long a test waits for what must happen. Long: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An executor, its events and its directory.
+pub(crate) struct House {
+    pub(crate) executor: WasmExecutor,
+    pub(crate) events: Arc<Seen>,
+    pub(crate) calls: Arc<Calls>,
+    directory: tempfile::TempDir,
+    next: AtomicU64,
+}
+
+/// Everything the executor has said so far.
+#[derive(Default)]
+pub(crate) struct Seen {
+    events: Mutex<Vec<Event>>,
+    more: Condvar,
+}
+
+/// A platform that keeps the calls it is asked for until the test answers them.
+#[derive(Default)]
+pub(crate) struct Calls {
+    open: Mutex<Vec<OpenCall>>,
+    more: Condvar,
+}
+
+/// A call that waits for its answer.
+pub(crate) struct OpenCall {
+    pub(crate) caller: InvocationId,
+    pub(crate) call: Call,
+    pub(crate) reply: Box<dyn FnOnce(CallResult) + Send>,
+}
+
+impl Platform for Calls {
+    fn call(&self, caller: InvocationId, call: Call, reply: Box<dyn FnOnce(CallResult) + Send>) {
+        self.open.lock().unwrap().push(OpenCall { caller, call, reply });
+        self.more.notify_all();
+    }
+}
+
+impl Calls {
+    /// The next call, waited for.
+    pub(crate) fn next(&self) -> OpenCall {
+        let (mut open, late) = self
+            .more
+            .wait_timeout_while(self.open.lock().unwrap(), PATIENCE, |open| open.is_empty())
+            .unwrap();
+        assert!(!late.timed_out(), "no call came");
+        open.remove(0)
+    }
+}
+
+impl Seen {
+    fn push(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+        self.more.notify_all();
+    }
+
+    /// The end, or none where it has been unblocked more often than `unblocked`.
+    #[track_caller]
+    fn wait_finished(&self, id: InvocationId, unblocked: usize) -> Option<Finished> {
+        let begun = Instant::now();
+        let mut events = self.events.lock().unwrap();
+        loop {
+            let own = || events.iter().filter(|event| id_of(event) == id);
+            if let Some(Event::Finished(finished)) = own().next_back() {
+                return Some(Finished::clone(finished));
+            }
+            if own().filter(|event| matches!(event, Event::Unblocked { .. })).count() > unblocked {
+                return None;
+            }
+            assert!(begun.elapsed() < PATIENCE, "never ended; there was: {:?}", names(&events, id));
+            events = self.more.wait_timeout(events, PATIENCE).unwrap().0;
+        }
+    }
+
+    /// The names of this invocation's events, in order.
+    pub(crate) fn names(&self, id: InvocationId) -> Vec<&'static str> {
+        names(&self.events.lock().unwrap(), id)
+    }
+
+    /// How often this event of this invocation has come.
+    pub(crate) fn count(&self, id: InvocationId, name: &str) -> usize {
+        self.names(id).iter().filter(|found| **found == name).count()
+    }
+
+    /// Waits until the event has come this often.
+    #[track_caller]
+    pub(crate) fn wait_count(&self, id: InvocationId, name: &'static str, count: usize) {
+        let begun = Instant::now();
+        let mut events = self.events.lock().unwrap();
+        while names(&events, id).iter().filter(|found| **found == name).count() < count {
+            assert!(begun.elapsed() < PATIENCE, "no {count}. {name}: {:?}", names(&events, id));
+            events = self.more.wait_timeout(events, PATIENCE).unwrap().0;
+        }
+    }
+}
+
+fn names(events: &[Event], id: InvocationId) -> Vec<&'static str> {
+    events.iter().filter(|event| id_of(event) == id).map(name_of).collect()
+}
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::Running { .. } => "running",
+        Event::Blocked { .. } => "blocked",
+        Event::Unblocked { .. } => "unblocked",
+        Event::Stopped { .. } => "stopped",
+        Event::Finished(_) => "finished",
+    }
+}
+
+fn id_of(event: &Event) -> InvocationId {
+    match event {
+        Event::Running { id, .. }
+        | Event::Blocked { id }
+        | Event::Unblocked { id }
+        | Event::Stopped { id, .. } => *id,
+        Event::Finished(finished) => finished.id,
+    }
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        // Few slots, so that tests in parallel do not run out of mappings.
+        Self::with(WasmOptions { pool_slots: 8, ..WasmOptions::default() })
+    }
+
+    pub(crate) fn with(options: WasmOptions) -> Self {
+        let (events, calls) = (Arc::new(Seen::default()), Arc::new(Calls::default()));
+        let sink = Arc::clone(&events);
+        let platform: Arc<dyn Platform> = Arc::clone(&calls) as _;
+        let sink = Arc::new(move |event| sink.push(event));
+        let executor = WasmExecutor::open(options, Clock::new(), platform, sink).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        Self { executor, events, calls, directory, next: AtomicU64::new(1) }
+    }
+
+    /// A committed guest, prepared, as a function of that name of tenant `acme`.
+    pub(crate) fn deploy(&self, guest: &str) -> Code {
+        self.deploy_for("acme", guest)
+    }
+
+    pub(crate) fn deploy_for(&self, tenant: &str, guest: &str) -> Code {
+        self.deploy_package(tenant, guest, &guest_package(guest)).unwrap()
+    }
+
+    pub(crate) fn deploy_package(
+        &self,
+        tenant: &str,
+        name: &str,
+        package: &[u8],
+    ) -> Result<Code, PrepareError> {
+        let artifact_dir = self.new_dir();
+        let prepare = Prepare { runtime: "wasm", handler: "", package };
+        let prepared = self.executor.prepare(&prepare, &artifact_dir)?;
+        assert!(prepared.artifact_bytes > package.len() as u64);
+        Ok(Code {
+            tenant: tenant.parse().unwrap(),
+            function: name.parse().unwrap(),
+            version: Version(1),
+            runtime: "wasm".into(),
+            handler: String::new(),
+            environment: vec![("GREETING".into(), "hello".into())],
+            network: Network::None,
+            timeout: Duration::from_secs(60),
+            response_bytes_max: 1 << 20,
+            hash: Sha256::digest(package).into(),
+            artifact_dir,
+        })
+    }
+
+    pub(crate) fn new_dir(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.path().join(number.to_string());
+        std::fs::create_dir(&directory).unwrap();
+        directory
+    }
+
+    /// Starts an invocation in the ordinary band.
+    pub(crate) fn start(&self, code: &Code, payload: impl Into<Bytes>) -> InvocationId {
+        let id = InvocationId(u128::from(self.next.fetch_add(1, Ordering::Relaxed)));
+        self.executor.start(Start {
+            id,
+            code: Arc::new(code.clone()),
+            payload: payload.into(),
+            band: Band::Normal { nice: 0 },
+            class: "interactive".into(),
+            deadline: Timestamp::from_millis(123_456),
+            token: "token".into(),
+            traceparent: Some("00-trace".into()),
+        });
+        id
+    }
+
+    /// The end of an invocation, waited for. When what it waits for is there, it goes on at once.
+    #[track_caller]
+    pub(crate) fn finished(&self, id: InvocationId) -> Finished {
+        let mut resumed = 0;
+        loop {
+            match self.events.wait_finished(id, resumed) {
+                Some(finished) => return finished,
+                None => {
+                    resumed += 1;
+                    self.executor.resume(id);
+                }
+            }
+        }
+    }
+
+    /// Starts and waits for the end.
+    #[track_caller]
+    pub(crate) fn run(&self, code: &Code, payload: impl Into<Bytes>) -> Finished {
+        let id = self.start(code, payload);
+        self.finished(id)
+    }
+
+    /// Runs a guest that answers.
+    #[track_caller]
+    pub(crate) fn answer(&self, code: &Code, payload: impl Into<Bytes>) -> String {
+        let answer = self.run(code, payload).outcome.unwrap();
+        String::from_utf8(answer.to_vec()).unwrap()
+    }
+
+    /// Runs a guest that fails.
+    #[track_caller]
+    pub(crate) fn failure(&self, code: &Code, payload: impl Into<Bytes>) -> Failure {
+        self.run(code, payload).outcome.unwrap_err()
+    }
+
+    pub(crate) fn memory_of(&self, id: InvocationId) -> Option<u64> {
+        let memory: BTreeMap<_, _> = self.executor.memory().invocations.into_iter().collect();
+        memory.get(&id).map(|bytes| bytes.0)
+    }
+}
+
+/// The bytes of a committed guest.
+pub(crate) fn guest_package(guest: &str) -> Vec<u8> {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let path = match guest {
+        "home" => examples.join("shop/home/home.wasm"),
+        _ => examples.join("guests").join(guest).with_extension("wasm"),
+    };
+    std::fs::read(path).unwrap()
+}

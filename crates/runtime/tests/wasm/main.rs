@@ -1,0 +1,12 @@
+//! The Wasm executor with the committed guests of `examples/guests`.
+
+#![cfg(feature = "wasm")]
+#![expect(clippy::unwrap_used, reason = "what surrounds a test may panic as the test may")]
+
+mod artifacts;
+mod calls;
+mod failures;
+mod house;
+mod imports;
+mod limits;
+mod preemption;
