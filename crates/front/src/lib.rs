@@ -1,1 +1,62 @@
-//! placeholder
+//! Protocols: who is it, decode, call the node, encode. One module each, all on one port.
+//!
+//! This crate knows HTTP and JSON and nothing of scheduling, stores or runtimes: it sees
+//! [`node::Handle`] and no more. A protocol's own words stay in its module. Start reading at
+//! [`own`], then [`problem`], which holds the one table from errors to statuses.
+//!
+//! Invariants:
+//! - every answer that is not a function's own is JSON, a problem document (RFC 9457) where it is a
+//!   refusal;
+//! - no route but `/healthz`, `/metrics`, `/v1/openapi.json` and `/v1/prices` is served without a
+//!   tenant.
+
+mod auth;
+mod metrics;
+pub mod own;
+pub mod problem;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use node::Handle;
+use tokio::net::TcpListener;
+
+/// Serves all protocols until `stop` ends, then takes no new connection and ends when the requests
+/// under way are answered.
+///
+/// # Errors
+/// None today: a connection that fails ends alone.
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    // Answers are small: waiting to fill a packet would only delay them.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    axum::serve(listener, router(handle)).with_graceful_shutdown(stop).await
+}
+
+/// All routes.
+pub fn router(handle: Handle) -> Router {
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(prometheus))
+        .merge(own::routes())
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(handle)
+}
+
+/// Answers as long as the process can.
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+async fn prometheus(State(handle): State<Handle>) -> axum::response::Response {
+    metrics::respond(&handle.status().await)
+}
