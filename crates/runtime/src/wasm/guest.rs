@@ -119,13 +119,17 @@ async fn instantiate(module: &InstancePre<Host>, host: Host, code: &Code) -> Res
     // Some guest of this tenant shall stop. This one goes on unless it is meant. Should it be told
     // to stop between this look and the new deadline, the executor's second look finds it.
     store.epoch_deadline_callback(|store| {
-        let must_stop = store.data().job.must_stop();
-        Ok(if must_stop { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+        let job = &store.data().job;
+        Ok(if job.must_stop() {
+            UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(job).pause()))
+        } else {
+            UpdateDeadline::Continue(1)
+        })
     });
     store.set_epoch_deadline(1);
     if store.data().job.must_stop() {
         // It was told to before the deadline above was set, and would not notice.
-        yield_once().await;
+        Arc::clone(&store.data().job).pause().await;
     }
     let instance = match module.instantiate_async(&mut store).await {
         Ok(instance) => instance,
@@ -219,16 +223,4 @@ fn place(backtrace: &WasmBacktrace) -> String {
     });
     let names: Vec<String> = names.collect();
     if names.is_empty() { String::new() } else { format!(" in {}", names.join(", called by ")) }
-}
-
-async fn yield_once() {
-    let mut has_yielded = false;
-    std::future::poll_fn(|_| {
-        if std::mem::replace(&mut has_yielded, true) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }

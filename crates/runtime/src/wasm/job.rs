@@ -295,6 +295,19 @@ impl Job {
         self.stop.load(Ordering::SeqCst)
     }
 
+    /// Yields, and stays so as long as the guest is to stop.
+    ///
+    /// A guest goes on from here. Looking once more as late as this leaves only an instant in which
+    /// an interrupt can come too early for it to notice.
+    pub(super) async fn pause(self: Arc<Self>) {
+        let mut has_yielded = false;
+        std::future::poll_fn(|_| {
+            let first = !std::mem::replace(&mut has_yielded, true);
+            if first || self.must_stop() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+
     /// CPU time used so far. Only right on the thread that polls the fiber.
     pub(super) fn cpu_now(&self) -> CpuTime {
         let began = self.poll_began_nanos.load(Ordering::Relaxed);
