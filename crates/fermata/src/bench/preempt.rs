@@ -1,17 +1,18 @@
 //! How soon a top-class call runs while every core is busy with work that never yields.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::busy::Cores;
 use super::functions::{Function, LOWEST, Runtime, TOP, Task, spin_forever};
 use super::probe::{Probe, Probed};
 use super::{Common, Origin, data_dir, save, temporary_folder};
-use crate::load::connection::{Connection, invoke};
+use crate::load::connection::{Connection, get, invoke};
 use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
 use crate::load::table::{Cell, Style, Tone, layout, number};
 
@@ -26,8 +27,9 @@ pub(crate) struct Args {
 
 /// Not a multiple of anything that ticks.
 const GAP: Duration = Duration::from_micros(3_700);
-/// Time for the background work to have its cores.
-const SETTLE: Duration = Duration::from_millis(500);
+/// Time for the background work to take its cores.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+const BUSY_POLL: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug, Serialize)]
 struct Figures {
@@ -88,18 +90,19 @@ fn measure(folder: &Path, runtime: Runtime, calls: usize) -> anyhow::Result<Resu
     let before = Cores::load()?;
     let probed = probe(calls).run().context("call the clock function under load")?;
     let cores_busy = Cores::load()?.busy_since(before);
-    background.check()?;
+    background.end()?;
     Ok(Ok(Kind { probed, cores_busy }))
 }
 
 /// Calls that never end, one and a half for each core.
 struct Background {
-    runtime: tokio::runtime::Runtime,
+    client: tokio::runtime::Runtime,
     calls: JoinSet<anyhow::Result<String>>,
 }
 
 impl Background {
-    fn begin(address: std::net::SocketAddr, runtime: Runtime) -> anyhow::Result<Self> {
+    /// Starts them and waits until they hold every core.
+    fn begin(address: SocketAddr, runtime: Runtime) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let client = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -115,16 +118,22 @@ impl Background {
             };
             calls.spawn_on(call, client.handle());
         }
-        std::thread::sleep(SETTLE);
-        let mut background = Self { runtime: client, calls };
-        background.check_running()?;
+        let mut background = Self { client, calls };
+        let deadline = Instant::now() + BUSY_TIMEOUT;
+        while running(&background.client, address)? < cores {
+            background.check_running()?;
+            if Instant::now() > deadline {
+                bail!("background work did not take {cores} cores within {BUSY_TIMEOUT:?}");
+            }
+            std::thread::sleep(BUSY_POLL);
+        }
         Ok(background)
     }
 
     /// They must still be running, else the cores were not busy.
-    fn check(mut self) -> anyhow::Result<()> {
+    fn end(mut self) -> anyhow::Result<()> {
         self.check_running()?;
-        self.runtime.shutdown_background();
+        self.client.shutdown_background();
         Ok(())
     }
 
@@ -138,14 +147,44 @@ impl Background {
     }
 }
 
+#[derive(Deserialize)]
+struct Status {
+    classes: Vec<Lane>,
+}
+
+#[derive(Deserialize)]
+struct Lane {
+    class: String,
+    running: usize,
+}
+
+/// How many cores the lowest class holds.
+fn running(client: &tokio::runtime::Runtime, address: SocketAddr) -> anyhow::Result<usize> {
+    let answer = client.block_on(async {
+        Connection::open(address).await?.send(get(address, "/v1/status")).await
+    })?;
+    let status: Status = serde_json::from_slice(&answer.body).context("read the status")?;
+    let lane = status.classes.iter().find(|lane| lane.class == LOWEST);
+    Ok(lane.context("find the lowest class's lane")?.running)
+}
+
 fn show(figures: &Figures) {
     let faint = |text: &str| Cell::new(Tone::Faint, text);
-    let heads = ["", "calls", "p50 µs", "p99 µs", "max µs", "cores busy"];
+    let heads = [
+        "",
+        "calls",
+        "p50 µs",
+        "p99 µs",
+        "max µs",
+        "in the platform: p50 µs",
+        "p99 µs",
+        "cores busy",
+    ];
     let mut rows = vec![heads.map(faint).to_vec()];
     let kinds = [("wasm", Some(&figures.wasm)), ("process (Python)", figures.process.as_ref())];
     for (name, kind) in kinds {
         let Some(kind) = kind else { continue };
-        let start = &kind.probed.start;
+        let Probed { start, in_platform, .. } = &kind.probed;
         let us = |value| Cell::plain(number(Some(value), false, ""));
         rows.push(vec![
             Cell::new(Tone::Head, name),
@@ -153,6 +192,8 @@ fn show(figures: &Figures) {
             us(start.p50_us),
             us(start.p99_us),
             us(start.max_us),
+            us(in_platform.p50_us),
+            us(in_platform.p99_us),
             Cell::plain(format!("{:.1} %", kind.cores_busy * 100.0)),
         ]);
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::monotonic;
 use crate::load::connection::{Answer, Connection, invoke};
@@ -33,12 +33,17 @@ impl Micros {
     }
 }
 
-/// Both ends of the same calls.
+/// The same calls by three measures.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Probed {
-    /// From the request's sending to the handler's first instruction.
+    /// From the request's sending to the handler's first instruction, by the monotonic clock that
+    /// client and function share. The strictest: it includes the client's system call, the loopback
+    /// and the server's reading.
     #[serde(flatten)]
     pub(crate) start: Micros,
+    /// From the request's head being read to the handler's first instruction, as the platform
+    /// itself accounts for it in the receipt.
+    pub(crate) in_platform: Micros,
     /// From the request's sending to its whole answer.
     pub(crate) round_trip: Micros,
 }
@@ -62,7 +67,8 @@ impl Probe<'_> {
     /// The first call that fails ends it.
     pub(crate) fn run(&self) -> anyhow::Result<Probed> {
         on_own_thread(async || {
-            let (mut starts, mut trips) = (Latencies::default(), Latencies::default());
+            let mut starts = Latencies::default();
+            let (mut in_platform, mut trips) = (Latencies::default(), Latencies::default());
             let mut connection = Connection::open(self.address).await?;
             for function in &self.functions {
                 tokio::time::sleep(self.gap).await;
@@ -71,8 +77,13 @@ impl Probe<'_> {
                 let answer = connection.send(request).await?;
                 trips.record(sent.elapsed());
                 starts.record(first_instruction(&answer, sent_nanos)?);
+                in_platform.record(accounted(&answer)?);
             }
-            Ok(Probed { start: Micros::of(&starts)?, round_trip: Micros::of(&trips)? })
+            Ok(Probed {
+                start: Micros::of(&starts)?,
+                in_platform: Micros::of(&in_platform)?,
+                round_trip: Micros::of(&trips)?,
+            })
         })
     }
 }
@@ -125,4 +136,49 @@ fn first_instruction(answer: &Answer, sent_nanos: i64) -> anyhow::Result<Duratio
     let at: i64 = text.trim().parse().with_context(|| format!("read the time in {text:?}"))?;
     let nanos = u64::try_from(at - sent_nanos).context("the function's clock is another one")?;
     Ok(Duration::from_nanos(nanos))
+}
+
+/// The part of a receipt that tells what went before the first instruction.
+#[derive(Deserialize)]
+struct Receipt {
+    queued_us: u64,
+    waiting_us: u64,
+    starting_us: u64,
+}
+
+fn accounted(answer: &Answer) -> anyhow::Result<Duration> {
+    let text = answer.headers.get("x-fermata-receipt").context("the answer has no receipt")?;
+    let receipt: Receipt = serde_json::from_slice(text.as_bytes()).context("parse the receipt")?;
+    let Receipt { queued_us, waiting_us, starting_us } = receipt;
+    Ok(Duration::from_micros(queued_us + waiting_us + starting_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::StatusCode;
+    use hyper::header::{HeaderMap, HeaderValue};
+
+    fn answer(body: &'static str) -> Answer {
+        let receipt =
+            r#"{"class":"critical","queued_us":3,"waiting_us":4,"starting_us":5,"running_us":9}"#;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-fermata-receipt", HeaderValue::from_static(receipt));
+        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn the_first_instruction_is_timed_by_the_clock_that_client_and_function_share() {
+        let at = first_instruction(&answer("1000250\n"), 1_000_000).unwrap();
+        assert_eq!(at, Duration::from_nanos(250));
+        assert!(first_instruction(&answer("999"), 1_000).is_err(), "it ran before it was sent");
+        assert!(first_instruction(&answer("<html>"), 0).is_err());
+    }
+
+    #[test]
+    fn the_platform_s_own_account_is_all_that_went_before_the_first_instruction() {
+        assert_eq!(accounted(&answer("")).unwrap(), Duration::from_micros(12));
+        let without = Answer { headers: HeaderMap::new(), ..answer("") };
+        assert!(accounted(&without).is_err());
+    }
 }

@@ -220,8 +220,9 @@ impl Bench<'_> {
 
 fn show(figures: &Figures) {
     let faint = |text: &str| Cell::new(Tone::Faint, text);
-    let mut rows = vec![["", "calls", "p50 µs", "p99 µs", "max µs"].map(faint).to_vec()];
-    let mut push = |name: &str, micros: &Micros| {
+    let heads = ["", "calls", "p50 µs", "p99 µs", "max µs", "in the platform: p50 µs", "p99 µs"];
+    let mut rows = vec![heads.map(faint).to_vec()];
+    let mut push = |name: &str, micros: &Micros, in_platform: Option<&Micros>| {
         let us = |value| Cell::plain(number(Some(value), false, ""));
         rows.push(vec![
             Cell::new(Tone::Head, name),
@@ -229,6 +230,8 @@ fn show(figures: &Figures) {
             us(micros.p50_us),
             us(micros.p99_us),
             us(micros.max_us),
+            in_platform.map_or_else(|| Cell::plain(""), |micros| us(micros.p50_us)),
+            in_platform.map_or_else(|| Cell::plain(""), |micros| us(micros.p99_us)),
         ]);
     };
     let starts = [
@@ -239,9 +242,9 @@ fn show(figures: &Figures) {
     ];
     for (name, probed) in starts {
         let Some(probed) = probed else { continue };
-        push(name, &probed.start);
+        push(name, &probed.start, Some(&probed.in_platform));
     }
-    push("whole round trip, empty Wasm", &figures.warm_round_trip);
+    push("whole round trip, empty Wasm", &figures.warm_round_trip, None);
     println!("from a request's sending to its handler's first instruction, on a calm machine:\n");
     println!("{}", layout(&rows, 1, Style::for_stdout()));
     let CallsPerSecond { connections, fermata_wasm, bare_axum, wasmtime_serve } =

@@ -140,6 +140,15 @@ impl Pool {
     }
 }
 
+/// Reads a resource of the platform's API.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Request<Full<Bytes>> {
+    Request::builder()
+        .uri(path)
+        .header(HOST, address.to_string())
+        .body(Full::new(Bytes::new()))
+        .expect("the paths of the API have no character that is forbidden")
+}
+
 /// A call of a function that waits for its answer.
 pub(crate) fn invoke(
     address: SocketAddr,
