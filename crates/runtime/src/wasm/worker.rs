@@ -177,11 +177,7 @@ impl Workers {
             match claim {
                 Claim::Leave => return,
                 Claim::End(body, failure) => {
-                    // Unwinding the guest's stack and giving its memory back is our work, and its
-                    // memory may be wanted: it is done in the control plane's band.
-                    if catch_unwind(AssertUnwindSafe(|| drop(body))).is_err() {
-                        tracing::error!(invocation = %job.id, "dropping the function panicked");
-                    }
+                    discard(job, body);
                     return self.services.finish(job, Err(failure));
                 }
                 Claim::Poll(body, band) => {
@@ -193,7 +189,7 @@ impl Workers {
                     match self.poll(job, &mut fiber, band, thread) {
                         Poll::Pending => claim = job.put_back(fiber),
                         Poll::Ready(outcome) => {
-                            drop(fiber);
+                            discard(job, fiber);
                             return self.services.finish(job, outcome);
                         }
                     }
@@ -224,6 +220,14 @@ impl Workers {
             let message = "the platform failed while it ran the function";
             Poll::Ready(Err(Failure::new(FailureKind::Platform, message)))
         })
+    }
+}
+
+/// Unwinds a guest's stack and gives its memory back. That is our work, and its memory may be
+/// wanted, so it is done in the control plane's band.
+fn discard<T>(job: &Job, guest: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(guest))).is_err() {
+        tracing::error!(invocation = %job.id, "dropping the function panicked");
     }
 }
 

@@ -19,7 +19,7 @@ fn section(id: u8, body: &[u8]) -> Vec<u8> {
     [&[id, u8::try_from(body.len()).unwrap()], body].concat()
 }
 
-/// A module with one function `() -> ()`, imported from `env`, and these further sections.
+/// A module with the one function type `() -> ()` and these further sections.
 fn module(sections: &[Vec<u8>]) -> Vec<u8> {
     let types = section(1, &[1, 0x60, 0, 0]);
     [b"\0asm\x01\0\0\0".to_vec(), types, sections.concat()].concat()
@@ -89,4 +89,37 @@ fn damaged_machine_code_is_made_anew_and_a_damaged_package_is_a_failure() {
     let failure = house.failure(&echo, "hi");
     assert_eq!(failure.kind, FailureKind::Platform);
     assert!(failure.message.contains("its stored package is damaged"), "{failure:?}");
+}
+
+/// A module whose function 0, exported as `_start`, has this body, with these sections between.
+fn command(between: &[Vec<u8>], body: &[u8]) -> Vec<u8> {
+    let function = section(3, &[1, 0]);
+    let start = section(7, b"\x01\x06_start\0\0");
+    let length = u8::try_from(body.len()).unwrap();
+    let code = section(10, &[&[1, length + 2, 0], body, &[END]].concat());
+    module(&[vec![function], between.to_vec(), vec![start, code]].concat())
+}
+
+const END: u8 = 0x0b;
+const CALL_ITSELF: [u8; 2] = [0x10, 0];
+
+#[test]
+fn endless_recursion_is_a_trap() {
+    let house = House::new();
+    let code = house.deploy_package("acme", "deep", &command(&[], &CALL_ITSELF)).unwrap();
+    let failure = house.failure(&code, "");
+    assert_eq!(failure.kind, FailureKind::Trapped);
+    assert!(failure.message.starts_with("wasm trap: call stack exhausted"), "{failure:?}");
+}
+
+#[test]
+fn a_module_too_large_for_a_slot_of_the_pool_runs_on_demand() {
+    let house = House::new();
+    // One table of functions with at least 30,000 elements.
+    let table = section(4, &[1, 0x70, 0, 0xb0, 0xea, 1]);
+    let code = house.deploy_package("acme", "wide", &command(&[table], &[])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(house.answer(&code, ""), "");
+    }
+    assert_eq!(house.executor.memory().idle.0, 0, "nothing of it is kept in the pool");
 }

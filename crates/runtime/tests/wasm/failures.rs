@@ -5,7 +5,7 @@ use model::{Failure, FailureKind};
 use runtime::Executor as _;
 use runtime::wasm::WasmOptions;
 
-use crate::house::House;
+use crate::house::{House, PANICS};
 
 /// Runs the guest and compares the kind of its failure and a part of the message.
 #[track_caller]
@@ -103,4 +103,13 @@ fn code_that_is_gone_is_a_failure_of_the_platform() {
     let failure = house.failure(&echo, "hi");
     assert_eq!(failure.kind, Platform);
     assert!(failure.message.contains("of echo:1"), "{failure:?}");
+}
+
+#[test]
+fn a_panic_of_the_platform_ends_the_one_invocation_and_nothing_else() {
+    let house = House::new();
+    let sleeper = house.start(&house.deploy("sleep"), "100");
+    check(&house, "call", PANICS, Platform, "the platform failed while it ran the function");
+    assert!(house.finished(sleeper).outcome.is_ok());
+    assert_eq!(house.answer(&house.deploy("echo"), "still there"), "still there");
 }
