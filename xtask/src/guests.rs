@@ -15,15 +15,8 @@ const COMPILER: &str = "clang-19";
 const PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 const C_LIBRARY: &str = "/usr/lib/wasm32-wasi/libc.a";
 /// `--strip-all` also leaves out names and producers, hence every trace of where it was built.
-const FLAGS: [&str; 7] = [
-    "--target=wasm32-wasi",
-    "-std=gnu17",
-    "-Os",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wl,--strip-all",
-];
+const FLAGS: [&str; 7] =
+    ["--target=wasm32-wasi", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-Wl,--strip-all"];
 /// Begins the line of a source that names further flags.
 const FLAGS_LINE: &str = "// build: ";
 
@@ -64,7 +57,9 @@ fn build(sources: &[PathBuf], scratch: &Path, check: bool) -> anyhow::Result<()>
     let count = sources.len();
     match different.as_slice() {
         [] => println!("{count} guests are what their sources give"),
-        changed => println!("{count} guests built, {} changed: {}", changed.len(), changed.join(", ")),
+        changed => {
+            println!("{count} guests built, {} changed: {}", changed.len(), changed.join(", "))
+        }
     }
     Ok(())
 }
@@ -73,7 +68,8 @@ fn build(sources: &[PathBuf], scratch: &Path, check: bool) -> anyhow::Result<()>
 fn sources() -> anyhow::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for folder in FOLDERS.map(|folder| root().join(folder)) {
-        let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
         for entry in entries {
             let path = entry.with_context(|| format!("list {}", folder.display()))?.path();
             if path.extension().is_some_and(|extension| extension == "c") {
@@ -96,7 +92,10 @@ fn compile(source: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 fn install() -> anyhow::Result<()> {
-    if exists(COMPILER, "--version") && exists("wasm-ld-19", "--version") && Path::new(C_LIBRARY).exists() {
+    if exists(COMPILER, "--version")
+        && exists("wasm-ld-19", "--version")
+        && Path::new(C_LIBRARY).exists()
+    {
         return Ok(());
     }
     let cure = format!("building guests needs the Debian packages {}", PACKAGES.join(", "));

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use model::{Bytes64, MemoryPrice, PriceList};
 use policy::Policy;
-use runtime::{Events, Executor, Platform};
+use runtime::{Clock, Events, Executor, Platform};
 use store::Store;
 
 /// What an operator sets.
 pub struct Settings {
+    /// The node's clock, which its executors share.
+    pub clock: Clock,
     /// Where artifacts and the first admin key go.
     pub data: PathBuf,
     /// The price classes.

@@ -66,7 +66,7 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let clock = Clock::new();
+        let clock = settings.clock;
         let store = Arc::clone(&parts.store);
         make_dir(&settings.data)?;
         let first_key = first_tenant_and_key(&*store, settings, &clock)?;

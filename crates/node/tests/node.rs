@@ -11,6 +11,7 @@ use node::{
     Access, Bands, BillQuery, Error, ErrorKind, Handle, InvocationStatus, Invoke, Invoked,
     NewFunction, NewKey, NewTenant, Node, Parts, Principal, Role, Settings,
 };
+use runtime::Clock;
 use runtime::fake::{Fake, Told};
 use runtime::kernel::Band;
 use store::{MemoryStore, Store};
@@ -54,6 +55,7 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         Ok(fake)
     });
     let settings = Settings {
+        clock: Clock::new(),
         data: data.path().to_owned(),
         prices: PriceList::default(),
         memory_price: MemoryPrice(50_000),

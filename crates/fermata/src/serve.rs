@@ -1,0 +1,128 @@
+//! `fermata serve`: one node with all protocols on one port.
+
+#![expect(clippy::print_stdout, reason = "the address on stdout is the command's interface")]
+
+mod config;
+mod platform;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+pub(crate) use config::{Config, parse_micro};
+
+/// How long answers to what was ended may take to be read.
+const ANSWERS_GRACE: Duration = Duration::from_secs(1);
+
+/// Start the platform: scheduler shards, machines, store and all protocols in one process.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Where to listen [default: 127.0.0.1:4566]
+    #[arg(long, env = "FERMATA_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where everything is kept [default: fermata-data]
+    #[arg(long, env = "FERMATA_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The store: `sqlite` (in the data directory) or `memory` (gone at the end) [default: sqlite]
+    #[arg(long, env = "FERMATA_STORE", value_name = "STORE")]
+    store: Option<String>,
+    /// Cores of each logical machine [default: this computer's cores divided by --machines]
+    #[arg(long, env = "FERMATA_CORES", value_name = "N")]
+    cores: Option<usize>,
+    /// Memory that functions may use on each logical machine, as 2G or 512M [default: three
+    /// quarters of this computer's, divided by --machines]
+    #[arg(long, env = "FERMATA_MEMORY", value_name = "BYTES")]
+    memory: Option<config::Size>,
+    /// Logical machines in this process [default: 1]
+    #[arg(long, env = "FERMATA_MACHINES", value_name = "N")]
+    machines: Option<u32>,
+    /// Scheduler shards in this process [default: 1]
+    #[arg(long, env = "FERMATA_SHARDS", value_name = "N")]
+    shards: Option<u32>,
+    /// Functions not finished that one machine takes; more are held at the shard [default: no
+    /// limit; 256 with `--policy hermod`, which starts all of them at once]
+    #[arg(long, env = "FERMATA_ADMISSION", value_name = "N")]
+    admission: Option<usize>,
+    /// Scheduling policy: `xx` (price classes), or a baseline that ignores them: `hermod`
+    /// (processor sharing), `fifo` [default: xx]
+    #[arg(long, env = "FERMATA_POLICY", value_name = "NAME")]
+    policy: Option<String>,
+    /// Largest payload and answer [default: 16M]
+    #[arg(long, env = "FERMATA_PAYLOAD_MAX", value_name = "BYTES")]
+    payload_max: Option<config::Size>,
+    /// Finished invocations whose details are kept; sums are kept for ever [default: 200000]
+    #[arg(long, env = "FERMATA_KEEP_INVOCATIONS", value_name = "N")]
+    keep_invocations: Option<u64>,
+    /// Seconds that running functions get to end at SIGTERM [default: 30]
+    #[arg(long, env = "FERMATA_DRAIN_SECONDS", value_name = "N")]
+    drain_seconds: Option<u64>,
+    /// For development: loopback only, one tenant, any credentials or none
+    #[arg(long, env = "FERMATA_DEV")]
+    dev: bool,
+    /// Configuration file; flags and environment variables go before it
+    #[arg(long, env = "FERMATA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = config::load(args)?;
+    if config.dev && !config.listen.ip().is_loopback() {
+        bail!(
+            "--dev accepts anybody and so listens on a loopback address only, not on {}; \
+             leave --dev out and use keys, or listen on 127.0.0.1",
+            config.listen
+        );
+    }
+    platform::log();
+    let runtime = platform::runtime().context("start the control plane's threads")?;
+    runtime.block_on(serve(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(config.listen).await;
+    let listener = listener.with_context(|| {
+        format!("listen on {}: choose another address with --listen", config.listen)
+    })?;
+    let address = listener.local_addr().context("read the listening address")?;
+    let node = platform::start(&config)?;
+    if let Some(path) = node.first_key() {
+        tracing::info!(path = %path.display(), "the first admin key was written");
+    }
+    let stop = stop_signal().context("listen for signals")?;
+    println!("listening on http://{address}");
+    let handle = node.handle().clone();
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let stopping = async move {
+        stop.await;
+        tracing::info!("draining");
+        let _ = tell.send(());
+    };
+    // Requests under way hold the protocols open; the node's patience bounds that.
+    let served = tokio::spawn(front::serve(listener, handle, stopping));
+    let _ = told.await;
+    node.shutdown(config.drain).await;
+    let served = tokio::time::timeout(ANSWERS_GRACE, served).await;
+    if !matches!(served, Ok(Ok(Ok(())))) {
+        tracing::warn!("some connections were closed before their answer was read");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,253 @@
+//! What holds for a server: flags, then environment, then the file, then defaults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use model::{Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits};
+use serde::Deserialize;
+
+use super::Args;
+
+/// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
+const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
+
+/// What holds for a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    pub(crate) store: StoreKind,
+    pub(crate) cores: usize,
+    pub(crate) memory: Bytes64,
+    pub(crate) machines: u32,
+    pub(crate) shards: u32,
+    pub(crate) admission: usize,
+    pub(crate) policy: String,
+    pub(crate) payload_bytes_max: usize,
+    pub(crate) keep_invocations: u64,
+    pub(crate) drain: Duration,
+    pub(crate) dev: bool,
+    pub(crate) prices: PriceList,
+    pub(crate) memory_price: MemoryPrice,
+}
+
+/// Where things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    Sqlite,
+    Memory,
+}
+
+/// The file: every flag under its own name, and the price list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    store: Option<String>,
+    cores: Option<usize>,
+    memory: Option<String>,
+    machines: Option<u32>,
+    shards: Option<u32>,
+    admission: Option<usize>,
+    policy: Option<String>,
+    payload_max: Option<String>,
+    keep_invocations: Option<u64>,
+    drain_seconds: Option<u64>,
+    /// µ¢ per CPU second, by class name.
+    classes: Option<BTreeMap<String, Decimal>>,
+    /// µ¢ per GiB-second.
+    memory_price: Option<Decimal>,
+}
+
+/// A number of bytes, as `1048576`, `512K`, `512M` or `2G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a size: use bytes, or a number with K, M or G");
+        let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+            Some(b'K') => (&text[..text.len() - 1], 10),
+            Some(b'M') => (&text[..text.len() - 1], 20),
+            Some(b'G') => (&text[..text.len() - 1], 30),
+            _ => (text, 0),
+        };
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes > 0);
+        bytes.map(Self).ok_or_else(wrong)
+    }
+}
+
+/// A price in µ¢ with up to six decimals, kept exactly.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "toml::Value")]
+struct Decimal {
+    pico: u64,
+}
+
+impl TryFrom<toml::Value> for Decimal {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        let text = match &value {
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::String(text) => text.clone(),
+            _ => return Err(format!("{value} is not a price")),
+        };
+        parse_micro(&text).map(|pico| Self { pico }).ok_or_else(|| {
+            format!("{text:?} is not a price: use a number of µ¢ with up to six decimals")
+        })
+    }
+}
+
+/// `1.5` as pico-cents.
+pub(crate) fn parse_micro(text: &str) -> Option<u64> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, "0"));
+    if rest.is_empty() || rest.len() > 6 || !rest.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let rest: u64 = format!("{rest:0<6}").parse().ok()?;
+    whole.checked_mul(PICO_PER_MICRO)?.checked_add(rest)
+}
+
+/// Flags and environment from `args`, then the file, then defaults.
+pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
+    let file = match &args.config {
+        Some(path) => read(path)?,
+        None => File::default(),
+    };
+    let size = |text: Option<String>, name: &str| {
+        let parsed = text.map(|text| text.parse::<Size>()).transpose();
+        parsed.map_err(|error| anyhow::anyhow!("{name} in the configuration file: {error}"))
+    };
+    let machines = args.machines.or(file.machines).unwrap_or(1);
+    let shards = args.shards.or(file.shards).unwrap_or(1);
+    if machines == 0 || shards == 0 || args.cores.or(file.cores) == Some(0) {
+        bail!("--machines, --shards and --cores are at least 1");
+    }
+    let (cores_here, memory_here) = (cores_here(), memory_here()?);
+    let per_machine = usize::try_from(machines).context("count the machines")?;
+    let memory_share = memory_here / 4 * 3 / u64::from(machines);
+    let payload = args.payload_max.or(size(file.payload_max, "payload-max")?);
+    let payload = payload.map_or(Ok(limits::PAYLOAD_BYTES_DEFAULT), |size| usize::try_from(size.0));
+    let policy = args.policy.or(file.policy).unwrap_or_else(|| "xx".to_owned());
+    if policy::by_name(&policy).is_none() {
+        bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
+    }
+    let listen = args.listen.or(file.listen);
+    let memory = args.memory.or(size(file.memory, "memory")?);
+    Ok(Config {
+        listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
+        data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("fermata-data")),
+        store: parse_store(args.store.or(file.store).as_deref())?,
+        cores: args.cores.or(file.cores).unwrap_or((cores_here / per_machine).max(1)),
+        memory: Bytes64(memory.map_or(memory_share, |size| size.0)),
+        machines,
+        shards,
+        admission: args.admission.or(file.admission).unwrap_or_else(|| admission(&policy)),
+        policy,
+        payload_bytes_max: payload.context("fit the payload cap into memory")?,
+        keep_invocations: args
+            .keep_invocations
+            .or(file.keep_invocations)
+            .unwrap_or(limits::INVOCATIONS_KEPT_DEFAULT),
+        drain: Duration::from_secs(args.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
+        dev: args.dev,
+        prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
+        memory_price: file
+            .memory_price
+            .map_or(MEMORY_PRICE_DEFAULT, |price| MemoryPrice(price.pico)),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    if !path.is_file() {
+        bail!("no configuration file {}", path.display());
+    }
+    let file = Figment::from(Toml::file_exact(path)).extract();
+    file.with_context(|| format!("read the configuration file {}", path.display()))
+}
+
+fn price_list(classes: BTreeMap<String, Decimal>) -> anyhow::Result<PriceList> {
+    let class = |(name, price): (String, Decimal)| PriceClass { name, price: Price(price.pico) };
+    PriceList::new(classes.into_iter().map(class).collect()).context("read the price list")
+}
+
+fn parse_store(text: Option<&str>) -> anyhow::Result<StoreKind> {
+    match text {
+        None | Some("sqlite") => Ok(StoreKind::Sqlite),
+        Some("memory") => Ok(StoreKind::Memory),
+        Some(other) => bail!("no store {other:?}; there are sqlite and memory"),
+    }
+}
+
+/// A policy that starts everything at once needs a bound; one that lets functions wait on the
+/// machine does not, and a bound there would let low classes keep high ones out.
+fn admission(policy: &str) -> usize {
+    if policy == "hermod" { limits::SHARING_ADMISSION_DEFAULT } else { usize::MAX }
+}
+
+fn cores_here() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// This computer's memory, in bytes.
+fn memory_here() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib << 10).context("find MemTotal in /proc/meminfo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_units_and_zero_is_refused() {
+        assert_eq!("2G".parse(), Ok(Size(2 << 30)));
+        assert_eq!("512m".parse(), Ok(Size(512 << 20)));
+        assert_eq!("7".parse(), Ok(Size(7)));
+        for bad in ["", "G", "-1", "0", "1T", "99999999999G"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prices_are_kept_exactly() {
+        assert_eq!(parse_micro("1.5"), Some(1_500_000));
+        assert_eq!(parse_micro("0.000001"), Some(1));
+        assert_eq!(parse_micro("2"), Some(2_000_000));
+        for bad in ["", "1.", ".5x", "-1", "0.0000001"] {
+            assert_eq!(parse_micro(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fermata.toml");
+        std::fs::write(&path, "shards = 3\nmachines = 2\n[classes]\nlow = 0.5\nhigh = 4\n")
+            .unwrap();
+        let args = Args { machines: Some(1), config: Some(path.clone()), ..Args::default() };
+        let config = load(args).unwrap();
+        assert_eq!((config.machines, config.shards), (1, 3));
+        assert_eq!(config.prices.get(config.prices.highest()).price, Price(4_000_000));
+        assert_eq!(config.listen.port(), 4566);
+
+        std::fs::write(&path, "shard = 3\n").unwrap();
+        let error = load(Args { config: Some(path), ..Args::default() }).unwrap_err();
+        assert!(format!("{error:#}").contains("shard"), "{error:#}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Builds the node from what the operator chose and what this computer allows.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use anyhow::Context;
+use node::{Access, Bands, ExecutorMaker, Node, Parts, Settings};
+use runtime::wasm::{WasmExecutor, WasmOptions};
+use runtime::{Clock, kernel};
+use store::{MemoryStore, SqliteStore, Store};
+
+use super::config::{Config, StoreKind};
+
+/// Threads of the control plane that carry protocols.
+const FRONT_THREADS_MIN: usize = 2;
+
+/// Logs to stderr: for people on a terminal, JSON otherwise. `FERMATA_LOG` filters.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FERMATA_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { logs.init() } else { logs.json().init() }
+}
+
+/// The threads that carry protocols: above every function, so that a flood cannot keep a request
+/// from being read.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(FRONT_THREADS_MIN))
+        .thread_name("fermata-front")
+        .on_thread_start(|| {
+            // Without the right to it the thread stays an ordinary one; `in_force` says so.
+            let _ = kernel::apply(0, kernel::CONTROL);
+        })
+        .enable_all()
+        .build()
+}
+
+/// Starts a node.
+pub(crate) fn start(config: &Config) -> anyhow::Result<Node> {
+    let options = store::Options { keep_invocations: config.keep_invocations };
+    let store: Arc<dyn Store> = match config.store {
+        StoreKind::Memory => Arc::new(MemoryStore::new(options)),
+        StoreKind::Sqlite => {
+            let opened = SqliteStore::open(&config.data, options);
+            Arc::new(
+                opened.with_context(|| format!("open the store in {}", config.data.display()))?,
+            )
+        }
+    };
+    let policy = policy::by_name(&config.policy).context("find the policy")?;
+    let mut in_force = vec![kernel_in_force()];
+    let clock = Clock::new();
+    let (process, sandbox) = process(config, clock);
+    in_force.extend(sandbox);
+    for line in &in_force {
+        tracing::info!("in force: {line}");
+    }
+    let settings = Settings {
+        clock,
+        data: config.data.clone(),
+        prices: config.prices.clone(),
+        memory_price: config.memory_price,
+        access: if config.dev { Access::Anybody } else { Access::Keys },
+        bands: if policy.name() == "xx" { Bands::ByClass } else { Bands::Same },
+        policy,
+        shards: config.shards,
+        machines: config.machines,
+        cores: config.cores,
+        memory: config.memory,
+        admission_max: config.admission,
+        payload_bytes_max: config.payload_bytes_max,
+        seed: 1,
+        in_force,
+    };
+    let parts = Parts { store, wasm: Some(wasm(clock)), process };
+    Node::start(&settings, parts).context("start the node")
+}
+
+fn wasm(clock: Clock) -> ExecutorMaker {
+    Box::new(move |events, platform| {
+        let opened = WasmExecutor::open(WasmOptions::default(), clock, platform, events);
+        Ok(Arc::new(opened.map_err(std::io::Error::other)?))
+    })
+}
+
+fn process(_: &Config, _: Clock) -> (Option<ExecutorMaker>, Vec<String>) {
+    (None, Vec::new())
+}
+
+/// Whether the control plane can stand above functions, tried on a thread that ends.
+fn kernel_in_force() -> String {
+    let tried = std::thread::spawn(|| kernel::apply(0, kernel::CONTROL)).join();
+    let autogroup = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    let grouped = autogroup.is_ok_and(|text| text.trim() == "1");
+    let ranks = match tried {
+        Ok(Ok(())) => {
+            "lowest class SCHED_IDLE, others nice 10 to -15, control plane nice -20".to_owned()
+        }
+        Ok(Err(error)) => format!(
+            "all classes alike for the kernel, since priorities cannot be raised ({error}); \
+             run as root or grant CAP_SYS_NICE"
+        ),
+        Err(_) => "unknown: the thread that tried ended early".to_owned(),
+    };
+    if grouped {
+        format!(
+            "{ranks}; autogroup is on, so other sessions share the cores with this server as one"
+        )
+    } else {
+        ranks
+    }
+}
