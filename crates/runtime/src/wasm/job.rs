@@ -108,7 +108,7 @@ pub(super) enum Action {
 /// What a worker that has the job does with it.
 pub(super) enum Claim {
     /// Poll this.
-    Poll(Body, Band),
+    Poll(Body),
     /// Drop this, then finish the job with the failure.
     End(Body, Failure),
     /// Forget it: it rests, or is over.
@@ -193,7 +193,7 @@ impl Job {
     /// For the worker that has the job: what to do with it now.
     pub(super) fn claim(&self) -> Claim {
         self.change(|control, now| match control.state {
-            State::Running => Claim::Poll(control.take_body(), control.band),
+            State::Running => Claim::Poll(control.take_body()),
             State::Preempting => {
                 control.state = State::Parked;
                 control.outbox.push_back(Event::Stopped { id: self.id, at: now() });
@@ -208,15 +208,16 @@ impl Job {
         })
     }
 
-    /// Says which thread is about to poll it, unless its band has changed from `band` meanwhile.
-    pub(super) fn enter(&self, thread: i32, band: Band) -> Result<(), Band> {
-        let mut control = self.lock();
-        if control.band != band {
-            return Err(control.band);
-        }
-        control.thread = Some(thread);
+    /// Says which thread is about to poll it, before that takes the job's band: from there on it
+    /// may not get far without `hasten`.
+    pub(super) fn enter(&self, thread: i32) {
         self.poll_began_nanos.store(kernel::thread_cpu_nanos(), Ordering::Relaxed);
-        Ok(())
+        self.lock().thread = Some(thread);
+    }
+
+    /// The band that it shall have now.
+    pub(super) fn band(&self) -> Band {
+        self.lock().band
     }
 
     /// The poll is over. The thread is the worker's own again.

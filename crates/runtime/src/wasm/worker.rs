@@ -180,13 +180,13 @@ impl Workers {
                     discard(job, body);
                     return self.services.finish(job, Err(failure));
                 }
-                Claim::Poll(body, band) => {
+                Claim::Poll(body) => {
                     let mut fiber = match body {
                         Body::Fiber(fiber) => fiber,
                         Body::New(start) => guest::fiber(&self.services, job, *start),
                         Body::Taken => unreachable!("a job is claimed by one worker at a time"),
                     };
-                    match self.poll(job, &mut fiber, band, thread) {
+                    match self.poll(job, &mut fiber, thread) {
                         Poll::Pending => claim = job.put_back(fiber),
                         Poll::Ready(outcome) => {
                             discard(job, fiber);
@@ -203,12 +203,14 @@ impl Workers {
         &self,
         job: &Job,
         fiber: &mut Fiber,
-        mut band: Band,
         thread: i32,
     ) -> Poll<Result<bytes::Bytes, Failure>> {
+        job.enter(thread);
+        let mut band = job.band();
         self.bands.apply(band);
-        while let Err(changed) = job.enter(thread, band) {
-            band = changed;
+        // Whoever changed it meanwhile was overruled by the line above.
+        while job.band() != band {
+            band = job.band();
             self.bands.apply(band);
         }
         let mut context = Context::from_waker(Waker::noop());
