@@ -61,7 +61,7 @@ impl Function {
     fn manifest(&self, file: &str) -> String {
         let Self { name, runtime, class, .. } = self;
         let code = match runtime {
-            Runtime::Wasm => format!("runtime = \"wasm\"\npackage = \"{file}\"\n"),
+            Runtime::Wasm => format!("runtime = \"wasm\"\npath = \"{file}\"\n"),
             Runtime::Process => "runtime = \"python3\"\nhandler = \"app.handler\"\n".to_owned(),
         };
         format!("name = \"{name}\"\nclass = \"{class}\"\n{code}")
