@@ -14,6 +14,7 @@ use wasmtime::{Caller, Linker};
 
 use super::host::{Guest, Host, Stop};
 use crate::executor::Start;
+use crate::kernel;
 
 const MODULE: &str = "wasi_snapshot_preview1";
 
@@ -178,8 +179,8 @@ fn clock_time_get(
 ) -> wasmtime::Result<i32> {
     let mut guest = Guest::of(&mut caller, "clock_time_get")?;
     let time = match id {
-        // One clock: it begins at the wall clock's time and never goes back.
-        clock::REALTIME | clock::MONOTONIC => guest.host.services.clock.now().0,
+        clock::REALTIME => guest.host.services.clock.now().0,
+        clock::MONOTONIC => kernel::monotonic_nanos(),
         clock::PROCESS_CPU | clock::THREAD_CPU => guest.host.job.cpu_now().0,
         _ => return Ok(errno::INVAL),
     };

@@ -8,6 +8,7 @@ use wasmtime::{Caller, Linker};
 
 use super::super::host::{Guest, Host};
 use super::{MODULE, clock, errno};
+use crate::kernel;
 
 const SUBSCRIPTIONS_MAX: u32 = 1024;
 const SUBSCRIPTION_BYTES: u32 = 48;
@@ -89,7 +90,11 @@ fn read(guest: &Guest<'_>, at: u32, now: Timestamp) -> wasmtime::Result<Subscrip
         return Ok(ready(errno::NOTSUP));
     }
     let is_absolute = bytes[40] & ABSOLUTE != 0;
-    let due = if is_absolute { Timestamp(timeout) } else { now + Duration::from_nanos(timeout) };
+    let due = match (is_absolute, clock) {
+        (true, clock::REALTIME) => Timestamp(timeout),
+        (true, _) => now + Duration::from_nanos(timeout.saturating_sub(kernel::monotonic_nanos())),
+        (false, _) => now + Duration::from_nanos(timeout),
+    };
     Ok(Subscription { user_data, tag, due: Some(due), error: errno::SUCCESS })
 }
 
