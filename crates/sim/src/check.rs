@@ -28,8 +28,7 @@ enum Place {
     /// Was blocked and wants a core again.
     Back(u32),
     Running(u32),
-    /// Since then.
-    Blocked(u32, u64),
+    Blocked(u32),
 }
 
 impl Place {
@@ -40,7 +39,7 @@ impl Place {
             | Self::Preempted(m)
             | Self::Back(m)
             | Self::Running(m)
-            | Self::Blocked(m, _) => Some(m),
+            | Self::Blocked(m) => Some(m),
         }
     }
 }
@@ -67,6 +66,9 @@ pub struct Checker {
     held: BTreeSet<(Timestamp, InvocationId)>,
     machines: Vec<Local>,
     touched: BTreeSet<u32>,
+    /// Blocked, killed, or lost with their machine in this instant. The scheduler hears of it only
+    /// after what it was told before, and may still decide on them; the world passes over that.
+    unheard: BTreeSet<InvocationId>,
 }
 
 impl Checker {
@@ -82,6 +84,7 @@ impl Checker {
             held: BTreeSet::new(),
             machines: vec![Local::default(); machines],
             touched: BTreeSet::new(),
+            unheard: BTreeSet::new(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Checker {
             Place::Preempted(machine) => self.local(machine).preempted.insert(order),
             Place::Back(machine) => self.local(machine).back.insert(order),
             Place::Running(machine) => self.local(machine).running.insert(order),
-            Place::Blocked(..) => false,
+            Place::Blocked(_) => false,
         };
     }
 
@@ -122,7 +125,7 @@ impl Checker {
             Place::Preempted(machine) => self.local(machine).preempted.remove(&order),
             Place::Back(machine) => self.local(machine).back.remove(&order),
             Place::Running(machine) => self.local(machine).running.remove(&order),
-            Place::Blocked(..) => false,
+            Place::Blocked(_) => false,
         };
     }
 
@@ -140,11 +143,18 @@ impl Checker {
     }
 
     pub(crate) fn begun_anew(&mut self, job: &Job) {
+        self.unheard.insert(job.id);
         self.set(*job, Place::Held);
     }
 
     pub(crate) fn decided(&mut self, now_ns: u64, output: Output) {
         self.now_ns = now_ns;
+        if let Output::Run(_, id) | Output::Share(_, id) | Output::Preempt(_, id) = output
+            && self.unheard.contains(&id)
+            && !self.fits(output, id)
+        {
+            return;
+        }
         match output {
             Output::Placed(machine, id) => {
                 let (job, place) = self.place_of(id, "placed and unknown");
@@ -168,14 +178,12 @@ impl Checker {
                     Place::Running(at) if at == machine.0 => {
                         self.set(job, Place::Preempted(machine.0));
                     }
-                    // The world has blocked it in this instant; the scheduler hears of it next.
-                    Place::Blocked(_, since) if since == now_ns => {}
                     Place::Held
                     | Place::Waiting(_)
                     | Place::Preempted(_)
                     | Place::Back(_)
                     | Place::Running(_)
-                    | Place::Blocked(..) => self.violation("preempted without a core", id),
+                    | Place::Blocked(_) => self.violation("preempted without a core", id),
                 }
             }
             Output::Reject(id) => {
@@ -188,12 +196,22 @@ impl Checker {
         }
     }
 
+    /// Whether a decision agrees with where the invocation is.
+    fn fits(&self, output: Output, id: InvocationId) -> bool {
+        let running = self.jobs.get(&id).map(|(_, place)| matches!(place, Place::Running(_)));
+        let wanting = self.jobs.get(&id).map(|(_, place)| {
+            matches!(place, Place::Waiting(_) | Place::Preempted(_) | Place::Back(_))
+        });
+        match output {
+            Output::Run(..) | Output::Share(..) => wanting == Some(true),
+            Output::Preempt(..) => running == Some(true),
+            Output::Placed(..) | Output::Returned(..) | Output::Reject(_) => true,
+        }
+    }
+
     fn given_core(&mut self, machine: u32, id: InvocationId) {
         let (job, place) = self.place_of(id, "run and unknown");
-        if matches!(place, Place::Blocked(_, since) if since == self.now_ns) {
-            return;
-        }
-        if matches!(place, Place::Held | Place::Running(_) | Place::Blocked(..)) {
+        if matches!(place, Place::Held | Place::Running(_) | Place::Blocked(_)) {
             self.violation("got a core that it could not use", id);
         }
         if self.strict && place.machine() != Some(machine) {
@@ -219,8 +237,7 @@ impl Checker {
     fn given_share(&mut self, machine: u32, id: InvocationId) {
         let (job, place) = self.place_of(id, "run and unknown");
         match place {
-            Place::Blocked(_, since) if since == self.now_ns => {}
-            Place::Held | Place::Running(_) | Place::Blocked(..) => {
+            Place::Held | Place::Running(_) | Place::Blocked(_) => {
                 self.violation("got a share that it could not use", id);
             }
             Place::Waiting(_) | Place::Preempted(_) | Place::Back(_) => {
@@ -232,8 +249,9 @@ impl Checker {
 
     pub(crate) fn blocked(&mut self, id: InvocationId) {
         let (job, place) = self.place_of(id, "blocked and unknown");
+        self.unheard.insert(id);
         if let Some(machine) = place.machine() {
-            self.set(job, Place::Blocked(machine, self.now_ns));
+            self.set(job, Place::Blocked(machine));
         }
     }
 
@@ -249,8 +267,14 @@ impl Checker {
         self.forget(id);
     }
 
+    pub(crate) fn failed(&mut self, id: InvocationId) {
+        self.finished(id);
+        self.unheard.insert(id);
+    }
+
     pub(crate) fn settled(&mut self, now_ns: u64, held: usize, sums: impl Fn(u32) -> Option<Sums>) {
         self.now_ns = now_ns;
+        self.unheard.clear();
         assert_eq!(held, self.held.len(), "at {now_ns} ns the scheduler holds another number");
         if let Some(&(arrived, id)) = self.held.first()
             && self.strict

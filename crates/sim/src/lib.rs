@@ -20,6 +20,7 @@ pub mod statistics;
 pub mod workload;
 pub mod world;
 
+pub mod baseline;
 pub mod check;
 pub mod live;
 pub mod memory;

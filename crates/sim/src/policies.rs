@@ -68,6 +68,12 @@ impl Entry {
         }
     }
 
+    /// The same, dividing cores that way.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
+    }
+
     /// Fermata's policy with these choices, under a name of its own.
     #[must_use]
     pub fn xx(name: &str, about: &str, options: xx::Options) -> Self {
@@ -113,6 +119,7 @@ pub fn policies(k: usize) -> Vec<Entry> {
             Arc::new(policy::fifo::Fifo::new(k)),
         ),
     ];
+    all.extend(crate::baseline::entries(k));
     let known = |all: &[Entry], name: &str| all.iter().any(|entry| entry.name == name);
     for name in policy::NAMES {
         if !known(&all, name)

@@ -217,7 +217,6 @@ impl World {
         }
         self.retire(slot);
         self.inputs.push_back(Input::Finished(MachineId(job.machine), job.id));
-        self.retry_waiting(job.machine);
     }
 
     /// Notes usage up to the last arrival: what comes after is only the drain.

@@ -49,6 +49,8 @@ pub struct World {
     /// The earliest wake that is planned.
     armed_ns: u64,
     inputs: VecDeque<Input>,
+    /// Machines on which memory became free in this instant.
+    freed: Vec<u32>,
     outputs: Vec<Output>,
     checker: Option<Box<Checker>>,
     loss: Stream,
@@ -146,6 +148,7 @@ impl World {
             scheduler,
             armed_ns: u64::MAX,
             inputs: VecDeque::new(),
+            freed: Vec::new(),
             outputs: Vec::new(),
             checker,
             loss: Stream::new(seed, Purpose::Loss),
@@ -294,7 +297,12 @@ impl World {
     /// Carries inputs to the scheduler and its outputs into the world until nothing is left.
     fn settle(&mut self) {
         let now = Timestamp(self.now_ns);
-        while let Some(input) = self.inputs.pop_front() {
+        loop {
+            let Some(input) = self.inputs.pop_front() else {
+                let Some(machine) = self.freed.pop() else { break };
+                self.retry_waiting(machine);
+                continue;
+            };
             let mut outputs = std::mem::take(&mut self.outputs);
             self.scheduler.step(now, input, &mut outputs);
             for output in outputs.drain(..) {

@@ -273,7 +273,7 @@ impl World {
         site.leaving -= bytes;
         let used = site.used - bytes;
         site.set_used(now_ns, used);
-        self.retry_waiting(machine);
+        self.freed.push(machine);
     }
 
     /// Takes free memory for the job; what it has in swap is read back.
@@ -323,13 +323,11 @@ impl World {
         entry.resident = 0;
         entry.swapped = 0;
         self.tell_memory(job.machine);
+        self.freed.push(job.machine);
     }
 
     /// Lets those who wait for memory try again, the highest rank first.
     pub(super) fn retry_waiting(&mut self, machine: u32) {
-        if self.ram.is_none() {
-            return;
-        }
         while let Some(&(rank, slot)) = self.site(machine).waiting.last() {
             self.site(machine).waiting.remove(&(rank, slot));
             let generation = self.jobs.get(slot).generation;
@@ -382,7 +380,7 @@ impl World {
         } else {
             self.counts.failed += 1;
             if let Some(checker) = &mut self.checker {
-                checker.finished(job.id);
+                checker.failed(job.id);
             }
             self.retire(slot);
         }
