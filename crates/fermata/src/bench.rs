@@ -20,9 +20,9 @@ mod start;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::load::folder::Folder;
 use crate::load::machine::{COMMIT, Machine};
 use crate::load::report::save_json;
 
@@ -97,9 +97,9 @@ fn save(common: &Common, figures: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A folder for one bench's platforms; it is removed at the end.
-fn temporary_folder() -> anyhow::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("fermata-bench-").tempdir().context("make a temporary folder")
+/// A folder for one bench's platforms.
+fn temporary_folder() -> anyhow::Result<Folder> {
+    Folder::make("fermata-bench-")
 }
 
 /// Where the platform of that name keeps its data.

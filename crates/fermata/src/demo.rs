@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+use crate::load::folder::Folder;
 use crate::load::generator::{self, Settings};
 use crate::load::machine::Machine;
 use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
@@ -60,9 +61,9 @@ const KEEP_LISTEN: &str = "127.0.0.1:4566";
 /// Runs the demo.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     println!("Fermata demo: a shop on {}\n", Machine::load());
-    let folder = tempfile::Builder::new().prefix("fermata-demo-").tempdir();
-    let folder = folder.context("make a temporary folder")?;
-    let demo = Demo { args, folder: folder.path(), functions: unpack(folder.path())? };
+    let folder = Folder::make("fermata-demo-")?;
+    let functions = unpack(folder.path())?;
+    let demo = Demo { args, folder, functions };
     let compared = demo.compare()?;
     demo.show(&compared)?;
     if demo.args.keep {
@@ -91,9 +92,9 @@ fn unpack(root: &Path) -> anyhow::Result<Vec<(&'static Item, PathBuf)>> {
     Ok(functions)
 }
 
-struct Demo<'a> {
+struct Demo {
     args: Args,
-    folder: &'a Path,
+    folder: Folder,
     functions: Vec<(&'static Item, PathBuf)>,
 }
 
@@ -104,7 +105,7 @@ struct Compared {
     bills: Vec<(String, String)>,
 }
 
-impl Demo<'_> {
+impl Demo {
     /// The same load under each policy, each on a fresh platform.
     fn compare(&self) -> anyhow::Result<Compared> {
         let mut measured: Option<Offer> = None;
@@ -130,7 +131,7 @@ impl Demo<'_> {
     }
 
     fn start(&self, policy: &str, listen: &str) -> anyhow::Result<Platform> {
-        let data_dir = self.folder.join("data").join(policy);
+        let data_dir = self.folder.path().join("data").join(policy);
         Platform::start(Start { policy, data_dir: &data_dir, listen })
     }
 
@@ -242,6 +243,7 @@ impl Demo<'_> {
         println!("  fermata invoke thumbnail --class critical{server} '{{\"seed\":7}}'");
         println!("  fermata bill{server}");
         println!("Ctrl-C ends it and removes its data.");
+        self.folder.disarm();
         wait_for_interrupt()
     }
 }

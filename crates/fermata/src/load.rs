@@ -9,6 +9,7 @@
 
 pub(crate) mod closed;
 pub(crate) mod connection;
+pub(crate) mod folder;
 pub(crate) mod generator;
 pub(crate) mod machine;
 pub(crate) mod plan;

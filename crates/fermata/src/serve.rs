@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,
+    /// End with the process that started this one, however that ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
     /// Configuration file; flags and environment variables go before it
     #[arg(long, env = "FERMATA_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -69,6 +72,10 @@ pub(crate) struct Args {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.with_parent {
+        let ended = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+        ended.context("ask to be told of the parent's end")?;
+    }
     let config = config::load(args)?;
     if config.dev && !config.listen.ip().is_loopback() {
         bail!(

@@ -56,7 +56,7 @@ impl Platform {
         fs::create_dir_all(start.data_dir).context("make a folder for the platform's data")?;
         let mut command = own_command(&executable);
         command
-            .args(["serve", "--dev", "--drain-seconds", DRAIN_SECONDS])
+            .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
             .args(["--listen", start.listen, "--policy", start.policy, "--data"])
             .arg(start.data_dir);
         let server = Server::start(command, Speaks::Stdout, &start.data_dir.join("serve.log"))?;
@@ -118,6 +118,9 @@ pub(crate) fn own_command(executable: &Path) -> Command {
     command
 }
 
-fn text_of(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim().to_owned()
+/// What a command complained of.
+fn text_of(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let text = text.trim();
+    text.strip_prefix("error: ").unwrap_or(text).to_owned()
 }
