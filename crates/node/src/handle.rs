@@ -423,7 +423,7 @@ impl Handle {
     async fn flush(&self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let (reply, flushed) = oneshot::channel();
-        if self.inner.writer.send(Write::Flush(reply)).is_ok() {
+        if self.inner.control.send(Message::Flush(Write::Flush(reply))).is_ok() {
             let _ = tokio::time::timeout(PATIENCE, flushed).await;
         }
     }

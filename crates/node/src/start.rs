@@ -16,7 +16,7 @@ use store::{Change, Month, Store, Tenant};
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::control::{Cluster, Control, Flights, Message, Meters};
+use crate::control::{Cluster, Control, Flights, Message, Meters, Outbox};
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
 use crate::queue::{Queue, QueueEvent};
@@ -294,7 +294,7 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
             let inner = Arc::clone(&callee);
             tokio.spawn(async move { reply(inner.call(caller, call).await) });
         }),
-        writer: inner.writer.clone(),
+        outbox: Outbox::new(inner.writer.clone()),
         receipts_pending: Arc::clone(&inner.receipts_pending),
         flights: Flights::new(prices),
         timers: BTreeSet::new(),

@@ -27,7 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// What the writer is told.
 pub(crate) enum Write {
-    Ended(Box<Ended>),
+    Ended(Vec<Ended>),
     Enqueue(Box<AsyncCall>, oneshot::Sender<Result<(), store::Error>>),
     /// A queued call that could not even be started.
     Settle(Box<QueueChange>),
@@ -84,12 +84,14 @@ impl Writer {
 
     fn take(&self, write: Write, pending: &mut Pending) {
         match write {
-            Write::Ended(ended) => {
-                if ended.flight.work.mode == Mode::Async {
-                    pending.batch.queue.push(settle(&ended));
-                    pending.urgent = true;
+            Write::Ended(all) => {
+                for ended in all {
+                    if ended.flight.work.mode == Mode::Async {
+                        pending.batch.queue.push(settle(&ended));
+                        pending.urgent = true;
+                    }
+                    pending.batch.records.push(to_record(ended, &self.prices));
                 }
-                pending.batch.records.push(to_record(*ended, &self.prices));
             }
             Write::Enqueue(call, reply) => {
                 pending.enqueued.push((*call, reply));

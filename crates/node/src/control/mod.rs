@@ -7,12 +7,13 @@ mod cluster;
 mod flight;
 mod flights;
 mod meters;
+mod outbox;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(crate) use cluster::{Act, Cluster};
 pub(crate) use flight::{Ending, Flight, Place, Submission};
 pub(crate) use flights::Flights;
 pub(crate) use meters::Meters;
+pub(crate) use outbox::Outbox;
 pub(crate) use steps::{Reason, word};
 
 use crate::error::{Error, ErrorKind};
@@ -53,6 +55,8 @@ pub(crate) enum Message {
         monthly: Option<Amount>,
         spent: Option<Amount>,
     },
+    /// To the writer, after every receipt so far.
+    Flush(Write),
     Peek(InvocationId, Box<dyn FnOnce(Option<Peek>) + Send>),
     Status(Box<dyn FnOnce(ControlStatus) + Send>),
     /// Answer when nothing is under way any more.
@@ -127,7 +131,7 @@ pub(crate) struct Control {
     pub(crate) executors: Vec<Arc<dyn Executor>>,
     pub(crate) on_call: OnCall,
     /// To the writer of receipts.
-    pub(crate) writer: Sender<Write>,
+    pub(crate) outbox: Outbox,
     /// Receipts that the writer has not committed.
     pub(crate) receipts_pending: Arc<AtomicU64>,
     pub(crate) flights: Flights,
@@ -145,9 +149,11 @@ impl Control {
             let now = self.clock.now();
             self.fire_timers(now);
             self.cluster.tick(now);
+            self.outbox.tick(now);
             self.settle(now);
-            let next = self.timers.first().map(|(at, _)| *at);
-            let deadline = next.into_iter().chain(self.cluster.deadline()).min();
+            let timer = self.timers.first().map(|(at, _)| *at);
+            let others = [self.cluster.deadline(), self.outbox.deadline()];
+            let deadline = timer.into_iter().chain(others.into_iter().flatten()).min();
             let message = match deadline {
                 Some(at) => match inbox.recv_timeout(at.since(self.clock.now())) {
                     Ok(message) => message,
@@ -160,6 +166,7 @@ impl Control {
                 },
             };
             if matches!(message, Message::Stop) {
+                self.outbox.send();
                 return;
             }
             let now = self.clock.now();
@@ -178,6 +185,7 @@ impl Control {
             Message::Budget { tenant, monthly, spent } => {
                 self.ledger.set(&tenant, monthly, spent, now);
             }
+            Message::Flush(write) => self.outbox.send_with(write),
             Message::Peek(id, reply) => reply(self.flights.get(&id).map(peek)),
             Message::Status(reply) => reply(self.status(now)),
             Message::Drain(reply) => {
@@ -349,9 +357,7 @@ impl Control {
         let durations = flight.durations;
         let ended = Ended { flight, finished: now, outcome, receipt, logs: finished.logs };
         self.receipts_pending.fetch_add(1, Ordering::Relaxed);
-        if self.writer.send(Write::Ended(Box::new(ended))).is_err() {
-            tracing::error!(%id, "the writer of receipts is gone; a receipt is lost");
-        }
+        self.outbox.put(now, ended);
         reply(Ok(Done { outcome: finished.outcome, receipt, durations }));
         self.tell_drained();
     }
