@@ -111,7 +111,7 @@ impl Demo {
         let mut measured: Option<Offer> = None;
         let (mut runs, mut bills, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         for policy in &self.args.policies {
-            let platform = self.start(policy, ANY_PORT)?;
+            let mut platform = self.start(policy, ANY_PORT)?;
             let deployed = self.deploy(&platform, measured.is_none())?;
             let offer = match measured.take() {
                 Some(offer) => {
@@ -121,6 +121,7 @@ impl Demo {
                 None => self.measure(&platform, &deployed)?,
             };
             let (run, note) = self.load(policy, &platform, &offer)?;
+            platform.check().with_context(|| format!("run the shop under {policy}"))?;
             runs.push(run);
             notes = vec![note.to_owned()];
             bills.push((policy.clone(), platform.print_of(&["bill"])?));
@@ -196,9 +197,7 @@ impl Demo {
         println!(
             "which a call was due. ≥: some were cut off at the end of the run, still waiting."
         );
-        for note in &report.notes {
-            println!("Note: {note}.");
-        }
+        print!("{}", table::render_notes(report));
         let plan = offer.plan(Duration::from_secs(self.args.seconds.into()), SEED);
         let [_, overload, _] = offer.totals();
         let begin = plan.begin_of(1);

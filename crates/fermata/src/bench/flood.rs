@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for policy in POLICIES {
         let data_dir = data_dir(folder.path(), policy);
         let listen = ANY_PORT;
-        let platform = Platform::start(Start { policy, data_dir: &data_dir, listen })?;
+        let mut platform = Platform::start(Start { policy, data_dir: &data_dir, listen })?;
         deploy(&platform, &parts, folder.path())?;
         // Each platform is pressed, so that each is warm; the load is by the first one's figures.
         let measured = measure(&platform, &parts, lengths.measure)?;
@@ -97,6 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             lengths.phase.as_secs_f64()
         );
         let measured = generator::run(&plan, settings, |_| {})?;
+        platform.check().with_context(|| format!("flood {policy}"))?;
         notes = vec![measured.priority.note().to_owned()];
         runs.push(Run::new(policy, &plan, &ClassLabel::default_list(), &measured));
     }
@@ -186,9 +187,7 @@ fn show(report: &Report) {
         );
         println!("  {:8} {ratio}", run.policy);
     }
-    for note in &report.notes {
-        println!("Note: {note}.");
-    }
+    print!("{}", table::render_notes(report));
 }
 
 #[cfg(test)]

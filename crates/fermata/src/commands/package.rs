@@ -94,7 +94,7 @@ mod tests {
         let packed = zip_folder(folder.path()).unwrap();
         assert_eq!(packed, zip_folder(folder.path()).unwrap());
         let mut zip = zip::ZipArchive::new(Cursor::new(packed)).unwrap();
-        let names: Vec<String> = zip.file_names().map(str::to_owned).collect();
+        let names: Vec<String> = zip.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, ["app.py", "bootstrap", "lib/.hidden.py"]);
         let mut text = String::new();
         zip.by_name("bootstrap").unwrap().read_to_string(&mut text).unwrap();

@@ -63,6 +63,11 @@ impl Platform {
         Ok(Self { server, executable })
     }
 
+    /// Whether it still runs; see [`Server::check`].
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        self.server.check()
+    }
+
     /// Where it listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.server.address()

@@ -254,6 +254,7 @@ mod tests {
             policy: policy.into(),
             classes: vec![class("critical", 2.0), class("background", 0.3)],
             generator_late_p99_ms: None,
+            errors: std::collections::BTreeMap::new(),
         };
         let machine = Machine { cores: 2, cpu: "x".into(), kernel: "6".into(), memory_mib: 1 };
         Report { runs: vec![run("xx"), run("hermod")], machine, commit: "c", notes: vec![] }

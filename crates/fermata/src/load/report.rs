@@ -1,5 +1,6 @@
 //! The figures of whole runs, and the JSON in which they are written for machines.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::generator::Measured;
 use super::machine::{COMMIT, Machine};
 use super::plan::Plan;
-use super::statistics::{Point, Quantile, Sample, Summary, line};
+use super::statistics::{End, Point, Quantile, Sample, Summary, line};
 
 /// What one or more runs of the same load gave.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +37,8 @@ pub(crate) struct Run {
     pub(crate) classes: Vec<Class>,
     /// How late the load generator itself was, p99. It is part of every latency.
     pub(crate) generator_late_p99_ms: Option<f64>,
+    /// How many calls failed, by public code; `dropped` are those never sent since too many waited.
+    pub(crate) errors: BTreeMap<String, u64>,
 }
 
 /// One class in one run.
@@ -140,8 +143,22 @@ impl Run {
         let class = |label: &ClassLabel| class(plan, label, &measured.samples);
         let classes = labels.iter().filter_map(class).collect();
         let late = measured.late.quantile(0.99).map(|late| rounded(late.ms));
-        Self { policy: policy.into(), classes, generator_late_p99_ms: late }
+        let errors = errors(&measured.samples);
+        Self { policy: policy.into(), classes, generator_late_p99_ms: late, errors }
     }
+}
+
+fn errors(samples: &[Sample]) -> BTreeMap<String, u64> {
+    let mut errors = BTreeMap::new();
+    for sample in samples {
+        let code = match &sample.end {
+            End::Failed(code) => code,
+            End::Dropped => "dropped",
+            End::Answered(_) | End::Unfinished(_) => continue,
+        };
+        *errors.entry(code.to_owned()).or_default() += 1;
+    }
+    errors
 }
 
 fn class(plan: &Plan, label: &ClassLabel, samples: &[Sample]) -> Option<Class> {
@@ -215,7 +232,7 @@ mod tests {
     use super::*;
     use crate::load::generator::Priority;
     use crate::load::plan::{Payload, Phase, Stream};
-    use crate::load::statistics::{End, Latencies};
+    use crate::load::statistics::Latencies;
 
     fn plan() -> Plan {
         let stream = |class: &str| Stream {
@@ -270,6 +287,7 @@ mod tests {
     fn cut_off_calls_are_named_in_the_figures_they_touch() {
         let background = &run().classes[1].overload;
         assert_eq!((background.count, background.unfinished, background.errors), (1, 1, 1));
+        assert_eq!(run().errors, BTreeMap::from([("dropped".to_owned(), 1)]));
         assert_eq!(background.at_least, ["p99_ms", "p99_9_ms", "max_ms"]);
         assert!((background.offered_per_s - 0.75).abs() < 1e-9);
     }

@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,6 +33,7 @@ pub(crate) enum Speaks {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    log: PathBuf,
 }
 
 impl Server {
@@ -54,10 +55,23 @@ impl Server {
             Speaks::Stderr => child.stderr.take().map(|pipe| Box::new(pipe) as _),
         };
         match wait_until_it_listens(said.context("read what the server prints")?) {
-            Ok(address) => Ok(Self { child, address }),
+            Ok(address) => Ok(Self { child, address, log: log.to_owned() }),
             Err(error) => {
                 end(&mut child);
                 Err(error.context(format!("start {program}; its log ends:\n{}", tail(log))))
+            }
+        }
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// Where it does not; with its exit status and the last lines of its log.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait().context("look for the server")? {
+            None => Ok(()),
+            Some(status) => {
+                bail!("the server ended ({status}); its log ends:\n{}", tail(&self.log))
             }
         }
     }
@@ -155,12 +169,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_ends_by_itself_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'listening on http://127.0.0.1:1'; echo woe >&2; exit 7"]);
+        let mut server =
+            Server::start(command, Speaks::Stdout, &folder.path().join("log")).unwrap();
+        server.child.wait().unwrap();
+        let error = server.check().unwrap_err().to_string();
+        assert!(error.contains("exit status: 7") && error.contains("woe"), "{error}");
+    }
+
+    #[test]
     fn a_server_ends_when_it_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'listening on http://127.0.0.1:1'; exec sleep 600"]);
         let log = folder.path().join("log");
-        let server = Server::start(command, Speaks::Stdout, &log).unwrap();
+        let mut server = Server::start(command, Speaks::Stdout, &log).unwrap();
+        server.check().unwrap();
         let id = Pid::from_raw(i32::try_from(server.child.id()).unwrap());
         assert_eq!(server.address(), "127.0.0.1:1".parse().unwrap());
         drop(server);

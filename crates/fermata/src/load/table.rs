@@ -114,6 +114,20 @@ pub(crate) fn render(report: &Report, style: Style) -> String {
     layout(&rows, 2, style)
 }
 
+/// What is to be said below the table: the calls that failed, and the report's notes.
+pub(crate) fn render_notes(report: &Report) -> String {
+    let mut out = String::new();
+    for run in report.runs.iter().filter(|run| !run.errors.is_empty()) {
+        let codes: Vec<String> =
+            run.errors.iter().map(|(code, count)| format!("{count} × {code}")).collect();
+        let _ = writeln!(out, "errors under {}: {}", run.policy, codes.join(", "));
+    }
+    for note in &report.notes {
+        let _ = writeln!(out, "Note: {note}.");
+    }
+    out
+}
+
 const CALM_HEADS: [&str; 3] = ["calls", "p50 ms", "p99 ms"];
 const OVERLOAD_HEADS: [&str; 7] =
     ["calls", "p50 ms", "p99 ms", "p99.9 ms", "slowdown", "cut off", "errors"];
@@ -244,6 +258,7 @@ mod tests {
             policy: policy.into(),
             classes: vec![class("critical", p99), class("background", 12_345.0)],
             generator_late_p99_ms: None,
+            errors: std::collections::BTreeMap::new(),
         };
         let machine = Machine { cores: 2, cpu: "x".into(), kernel: "6".into(), memory_mib: 1 };
         Report {
@@ -269,6 +284,14 @@ mod tests {
         assert!(table.lines().nth(3).unwrap().starts_with("2.0 µ¢/s    hermod"), "{table}");
         assert!(table.contains("40.0×"), "{table}");
         assert!(!table.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn failed_calls_are_named_below_the_table() {
+        let mut report = report();
+        report.runs[0].errors.insert("overloaded".into(), 3);
+        report.notes.push("it rained".into());
+        assert_eq!(render_notes(&report), "errors under xx: 3 × overloaded\nNote: it rained.\n");
     }
 
     #[test]
