@@ -3,7 +3,12 @@
 //! A [`Workload`] makes, for a seed, a stream of [`Arrival`]s. It is lazy, so that a hundred million
 //! invocations need no memory, and the same for every policy that is compared.
 
+pub mod azure;
+pub mod recording;
 pub mod synthetic;
+mod table;
+
+pub use table::LoadError;
 
 use std::fmt::Debug;
 

@@ -91,14 +91,20 @@ impl Default for RunTime {
 }
 
 impl RunTime {
-    /// The heavy-tailed variant: α = 1.5, and x_m made smaller by a constant factor so that the
-    /// mean, and with it the load, stays that of α = 25. Runs are cut at `longest` ticks, which the
-    /// factor knows of only where nothing is cut; the mean is a little lower.
+    /// The heavy-tailed variant: α = 1.5, the load as it was.
     #[must_use]
     pub fn heavy_tail() -> Self {
+        Self::with_tail(1.5)
+    }
+
+    /// The paper's run times with another α above 1. x_m is made smaller by a constant factor, so
+    /// that the mean, and with it the load, stays that of α = 25. Runs are cut at `longest` ticks,
+    /// of which the factor does not know; the mean is a little lower.
+    #[must_use]
+    pub fn with_tail(alpha: f64) -> Self {
         let light = Self::default();
-        let alpha = 1.5;
-        let shrink = (light.alpha / (light.alpha - 1.0)) / (alpha / (alpha - 1.0));
+        let mean = |alpha: f64| if alpha.is_infinite() { 1.0 } else { alpha / (alpha - 1.0) };
+        let shrink = mean(light.alpha) / mean(alpha);
         Self {
             mean: light.mean * shrink,
             deviation: light.deviation * shrink,

@@ -56,6 +56,22 @@ pub struct Counts {
     pub messages: u64,
 }
 
+impl Counts {
+    /// Adds another run's.
+    pub const fn add(&mut self, other: &Self) {
+        self.arrived += other.arrived;
+        self.completed += other.completed;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+        self.preemptions += other.preemptions;
+        self.kills += other.kills;
+        self.lost += other.lost;
+        self.swap_outs += other.swap_outs;
+        self.events += other.events;
+        self.messages += other.messages;
+    }
+}
+
 /// What one machine went through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MachineUse {
