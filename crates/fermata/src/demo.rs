@@ -67,7 +67,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let compared = demo.compare()?;
     demo.show(&compared)?;
     if demo.args.keep {
-        demo.keep()?;
+        demo.keep(&compared.offer)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -225,7 +225,7 @@ impl Demo {
     }
 
     /// Starts the first policy's platform again, on its data, and waits for the user to end it.
-    fn keep(&self) -> anyhow::Result<()> {
+    fn keep(&self, offer: &Offer) -> anyhow::Result<()> {
         let policy = self.args.policies.first().context("name at least one policy")?;
         let usual = self.start(policy, KEEP_LISTEN);
         let (platform, server) = match usual {
@@ -238,8 +238,9 @@ impl Demo {
         };
         println!("\nThe platform stays up at {}. Try, in another terminal:", platform.url());
         println!("  fermata top{server}");
-        println!("  fermata invoke home{server} '{{\"seed\":7}}'");
-        println!("  fermata invoke thumbnail --class critical{server} '{{\"seed\":7}}'");
+        for name in offer.names() {
+            println!("  fermata invoke {name} --class critical{server} '{{\"seed\":7}}'");
+        }
         println!("  fermata bill{server}");
         println!("Ctrl-C ends it and removes its data.");
         self.folder.disarm();

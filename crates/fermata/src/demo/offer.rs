@@ -56,6 +56,11 @@ impl Offer {
         self.items.is_empty()
     }
 
+    /// The functions that work, dearest class first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.items.iter().map(|(item, _)| item.name)
+    }
+
     /// The load of one run.
     pub(crate) fn plan(&self, length: Duration, seed: u64) -> Plan {
         let phase = |(name, share)| Phase { name, length: length.mul_f64(share) };
