@@ -16,7 +16,7 @@ use crate::scheduler::Output;
 use crate::world::{Checks, Counts, Sums, WorldConfig};
 
 /// The longest that a shard may hold an invocation under price classes.
-const HELD_MAX_NS: u64 = 120_000_000_000;
+const HELD_MAX_NS: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -74,7 +74,7 @@ pub struct Checker {
 impl Checker {
     /// Empty books.
     #[must_use]
-    pub fn new(config: &WorldConfig, _classes: usize) -> Self {
+    pub fn new(config: &WorldConfig) -> Self {
         let machines = usize::try_from(config.machines).expect("fits");
         Self {
             strict: config.checks == Checks::Strict,

@@ -90,6 +90,8 @@ fn the_same_seed_gives_the_same_trace_and_checks_change_nothing() {
 enum Bug {
     /// The shard forgets each fiftieth arrival.
     LoseArrival,
+    /// The shard forgets the lowest class.
+    Starve,
     /// The shard places each fiftieth job twice, on two machines.
     PlaceTwice,
     /// The machine forgets to start each fiftieth function.
@@ -147,8 +149,11 @@ impl Policy for Mutant {
 
 impl Shard for MutantShard {
     fn step(&mut self, now: Timestamp, input: ShardInput, out: &mut Vec<ShardOutput>) {
-        if matches!(input, ShardInput::Arrive(_)) {
+        if let ShardInput::Arrive(job) = &input {
             self.count += 1;
+            if self.bug == Bug::Starve && job.class == model::ClassId(0) {
+                return;
+            }
             if self.bug == Bug::LoseArrival && self.count.is_multiple_of(50) {
                 return;
             }
@@ -233,7 +238,8 @@ fn caught(bug: Bug) -> Option<String> {
 #[test]
 fn planted_bugs_are_caught_and_named() {
     for (bug, expected) in [
-        (Bug::LoseArrival, "not done"),
+        (Bug::LoseArrival, "starves at the shard"),
+        (Bug::Starve, "starves at the shard"),
         (Bug::PlaceTwice, "placed twice"),
         (Bug::ForgetRun, "wants a core"),
         (Bug::ForgetPreempt, "more run than there are cores"),

@@ -135,7 +135,7 @@ impl World {
         let machines = index(config.machines);
         let checker = match config.checks {
             Checks::Off => None,
-            Checks::Any | Checks::Strict => Some(Box::new(Checker::new(&config, classes))),
+            Checks::Any | Checks::Strict => Some(Box::new(Checker::new(&config))),
         };
         Self {
             now_ns: 0,
@@ -289,6 +289,7 @@ impl World {
             }
             Event::Sample => {
                 self.sample();
+                self.check();
                 false
             }
         }
@@ -318,6 +319,10 @@ impl World {
             self.armed_ns = deadline.0.max(self.now_ns);
             self.agenda.plan(self.armed_ns, Event::Wake);
         }
+        self.check();
+    }
+
+    fn check(&mut self) {
         if let Some(checker) = &mut self.checker {
             let ram = self.ram.as_ref();
             checker.settled(self.now_ns, self.scheduler.held(), |machine| {
