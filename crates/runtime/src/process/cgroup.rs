@@ -42,6 +42,16 @@ pub(super) enum Hierarchy {
     V2,
 }
 
+/// The ways into a sandbox's groups. They are those that do not make the whole machine wait: moving
+/// a process between groups in the ordinary way stops every fork and exit for milliseconds.
+#[derive(Default)]
+pub(super) struct Doors {
+    /// The version 2 group, which a process is born in.
+    pub(super) unified: Option<File>,
+    /// Version 1: a thread that writes `0` is in.
+    pub(super) tasks: Vec<File>,
+}
+
 impl Place {
     /// The group of sandbox `n`.
     pub(super) fn group(&self, n: u32) -> PathBuf {
@@ -128,23 +138,29 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the groups of sandbox `n`; a process that writes `0` to each of the files returned is
-    /// in all of them.
-    pub(super) fn create(&self, n: u32) -> io::Result<Vec<File>> {
-        let mut doors: Vec<(PathBuf, File)> = Vec::new();
+    /// Makes the groups of sandbox `n`.
+    pub(super) fn create(&self, n: u32) -> io::Result<Doors> {
+        let mut doors = Doors::default();
+        let mut made: Vec<PathBuf> = Vec::new();
         for place in self.places() {
             let group = place.group(n);
-            if doors.iter().any(|(made, _)| *made == group) {
+            if made.contains(&group) {
                 continue;
             }
             fs::create_dir(&group)?;
-            let door = OpenOptions::new().write(true).open(group.join("cgroup.procs"))?;
-            doors.push((group, door));
+            match place.version {
+                Hierarchy::V1 => {
+                    let tasks = OpenOptions::new().write(true).open(group.join("tasks"))?;
+                    doors.tasks.push(tasks);
+                }
+                Hierarchy::V2 => doors.unified = Some(File::open(&group)?),
+            }
+            made.push(group);
         }
         if let Some(place) = &self.pids {
             fs::write(place.group(n).join("pids.max"), limits::SANDBOX_PIDS_MAX.to_string())?;
         }
-        Ok(doors.into_iter().map(|(_, door)| door).collect())
+        Ok(doors)
     }
 
     /// Removes the groups of sandbox `n`, whose processes are gone.

@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, setsockopt,
     socket, sockopt,
 };
-use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{chdir, dup2_stdin, pivot_root, sethostname};
 
@@ -71,7 +71,8 @@ fn run(parts: Parts<'_>) -> io::Result<News> {
     let address = format!("127.0.0.1:{port}");
     payload.environment.push(("FERMATA_ENDPOINT".into(), format!("http://{address}")));
     payload.environment.push(("AWS_LAMBDA_RUNTIME_API".into(), address));
-    match sys::fork(0)? {
+    let group = payload.doors.unified.take();
+    match sys::fork(0, group.as_ref().map(File::as_fd))? {
         Side::Child => {
             drop(control);
             payload::become_function(payload)

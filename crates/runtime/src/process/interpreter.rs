@@ -49,8 +49,11 @@ impl Language {
             ),
             Self::Node => (
                 &["node", "/usr/bin/node"],
-                ["-p", "[process.versions.node, fs.realpathSync(process.execPath), \
-                        path.dirname(path.dirname(fs.realpathSync(process.execPath)))].join('\\n')"],
+                [
+                    "-p",
+                    "[process.versions.node, fs.realpathSync(process.execPath), \
+                        path.dirname(path.dirname(fs.realpathSync(process.execPath)))].join('\\n')",
+                ],
             ),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -17,6 +17,7 @@ use nix::unistd::{setresgid, setresuid};
 
 use model::limits;
 
+use super::cgroup::Doors;
 use super::{filter, sys};
 
 /// The id of a sandbox's second process within.
@@ -32,8 +33,7 @@ pub(super) struct Payload {
     pub(super) environment: Vec<(String, String)>,
     /// The user that it is, outside and inside.
     pub(super) user: u32,
-    /// One file for each control group: who writes `0` there is in.
-    pub(super) doors: Vec<File>,
+    pub(super) doors: Doors,
     /// Where its output goes.
     pub(super) output: OwnedFd,
 }
@@ -53,7 +53,7 @@ fn start(payload: Payload) -> io::Result<Infallible> {
     dup2_stdin(&null)?;
     dup2_stdout(&payload.output)?;
     dup2_stderr(&payload.output)?;
-    for mut door in &payload.doors {
+    for mut door in &payload.doors.tasks {
         door.write_all(b"0")?;
     }
     fs::write("/proc/self/oom_score_adj", OOM_SCORE)?;

@@ -12,6 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigHandler, Signal};
+use tokio::io::unix::AsyncFd;
+
+/// In `linux/sched.h`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Which side of a [`fork`] this is.
 pub(super) enum Side {
@@ -21,13 +25,17 @@ pub(super) enum Side {
 }
 
 /// Forks the calling process, which must have a single thread, into new namespaces
-/// (`CLONE_NEW…`). The child dies with its parent's pid namespace, not before.
-pub(super) fn fork(namespaces: libc::c_int) -> io::Result<Side> {
+/// (`CLONE_NEW…`), the child into a version 2 control group.
+pub(super) fn fork(namespaces: libc::c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let mut pidfd: libc::c_int = -1;
     let flags = (namespaces | libc::CLONE_PIDFD).cast_unsigned();
     // SAFETY: all zero is a valid `clone_args`: plain integers, where 0 means "none".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = u64::from(flags);
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    }
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // SAFETY: no `CLONE_VM`, so this is a fork: the child has its own copy of all memory. The only
@@ -164,6 +172,13 @@ pub(super) fn read_again<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'
     use std::os::unix::fs::FileExt;
     let length = file.read_at(buffer, 0)?;
     str::from_utf8(&buffer[..length]).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Lets async code wait for `file`. Must be called within a runtime.
+pub(super) fn watchable(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: the file owns its descriptor, gives the same one each time, and is closed only when
+    // the `AsyncFd`, which owns it from now on, has let go of it.
+    unsafe { AsyncFd::register(file) }.map_err(Into::into)
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

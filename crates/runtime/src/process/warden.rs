@@ -15,7 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, setpgid};
 
 use super::init::{self, Parts};
 use super::payload::Payload;
@@ -27,15 +27,9 @@ use crate::kernel;
 /// The first argument that makes a program the warden: see [`warden_main`].
 pub const WARDEN_ARG: &str = "fermata-warden";
 
-/// Sandboxes' users are from here to twice this number.
-const USERS_FIRST: u32 = 0x4000_0000;
-/// Users of one server.
-const USERS_EACH: u32 = 0x1_0000;
-
 struct Warden {
     plan: Plan,
     layout: Layout,
-    users_first: u32,
     /// Each names the init of a sandbox.
     sandboxes: BTreeMap<u32, OwnedFd>,
     /// Killed, not yet gone.
@@ -67,11 +61,9 @@ fn serve(server: BorrowedFd<'_>) -> io::Result<()> {
     if let Some(error) = failed {
         return Err(error);
     }
-    let server_id = u32::try_from(getppid().as_raw()).unwrap_or_default();
     let mut warden = Warden {
         layout: Layout::new(&plan),
         plan,
-        users_first: USERS_FIRST + server_id % (USERS_FIRST / USERS_EACH) * USERS_EACH,
         sandboxes: BTreeMap::new(),
         leaving: BTreeMap::new(),
     };
@@ -161,7 +153,7 @@ impl Warden {
             attach_code(&self.layout, n, code)?;
         }
         let doors = self.plan.tree.create(n)?;
-        match sys::fork(init::namespaces(&recipe))? {
+        match sys::fork(init::namespaces(&recipe), None)? {
             Side::Parent(init) => {
                 self.sandboxes.insert(n, init);
                 Ok(())
@@ -174,7 +166,7 @@ impl Warden {
                 let payload = Payload {
                     command: recipe.command.clone(),
                     environment: recipe.environment.clone(),
-                    user: self.users_first + n % USERS_EACH,
+                    user: Plan::user(self.plan.users_first, n),
                     doors,
                     output,
                 };

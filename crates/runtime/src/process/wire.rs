@@ -53,10 +53,22 @@ pub(super) struct Plan {
     /// A folder of the server's own.
     pub(super) state_dir: PathBuf,
     pub(super) tree: Tree,
+    /// The user of sandbox 0.
+    pub(super) users_first: u32,
     /// Folders outside `/usr` that sandboxes see, read-only.
     pub(super) binds: Vec<PathBuf>,
     /// All sandboxes together.
     pub(super) memory_bytes: u64,
+}
+
+impl Plan {
+    /// Users of one server; long before they begin again, the first ones are free.
+    pub(super) const USERS_EACH: u32 = 0x1_0000;
+
+    /// The user that sandbox `n` runs as.
+    pub(super) fn user(first: u32, n: u32) -> u32 {
+        first + n % Self::USERS_EACH
+    }
 }
 
 /// One sandbox.
