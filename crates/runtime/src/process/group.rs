@@ -2,12 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -97,28 +96,25 @@ impl Group {
     }
 
     /// Waits until a stop took hold, at most for `bound`; whether it did.
+    ///
+    /// It looks again and again: the kernel would tell, but at most once in ten milliseconds.
     pub(super) fn await_stop(&self, bound: Duration) -> bool {
+        const PAUSE_FIRST: Duration = Duration::from_micros(10);
+        const PAUSE_MAX: Duration = Duration::from_millis(1);
         let deadline = Instant::now() + bound;
-        loop {
-            if self.is_stopped() {
-                return true;
-            }
+        let mut pause = PAUSE_FIRST;
+        while !self.is_stopped() {
             if Instant::now() >= deadline {
                 return false;
             }
-            match &self.stop {
-                Stop::Freeze { events, .. } => {
-                    let mut wait = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-                    // Early or late, the state is looked at again.
-                    let _ = poll(&mut wait, PollTimeout::from(1_u8));
-                }
-                Stop::Signal { processes } => {
-                    // A process that was forked between two looks has had no signal yet.
-                    signal_all(processes, Signal::SIGSTOP);
-                    std::thread::yield_now();
-                }
+            if let Stop::Signal { processes } = &self.stop {
+                // A process that was forked between two looks has had no signal yet.
+                signal_all(processes, Signal::SIGSTOP);
             }
+            thread::sleep(pause);
+            pause = (pause + pause / 4).min(PAUSE_MAX);
         }
+        true
     }
 
     fn is_stopped(&self) -> bool {

@@ -282,6 +282,7 @@ impl Executor for ProcessExecutor {
 fn await_stops(stopping: &mpsc::Receiver<Arc<Job>>) {
     // Best effort: a stop is confirmed before functions get a core.
     let _ = crate::kernel::apply(0, crate::kernel::CONTROL);
+    let _ = nix::sys::prctl::set_timerslack(1);
     while let Ok(job) = stopping.recv() {
         job.await_stop();
     }

@@ -18,9 +18,14 @@ use super::shared::{Shared, unpoisoned};
 use super::sys;
 use super::wire::{self, News, Recipe};
 use crate::executor::{Code, Logs, Start};
+use crate::kernel::Band;
 
 /// Most that is read from a program's output before others have a turn.
 const OUTPUT_PIECE_BYTES: usize = 64 << 10;
+
+/// How an interpreter starts ahead: below the functions that run, and still not starved by them, or
+/// there would be none when many functions start.
+const STARTING: Band = Band::Normal { nice: 10 };
 
 /// Whose a sandbox is, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -268,7 +273,7 @@ impl Sandbox {
 
     fn open(self: &Arc<Self>, listener: OwnedFd) -> io::Result<()> {
         let group = Group::open(&self.shared.tree, self.n)?;
-        group.set_band(crate::kernel::Band::Idle);
+        group.set_band(STARTING);
         self.group.get_or_init(|| group);
         let listener = tokio::net::TcpListener::from_std(listener.into())?;
         if let Some(job) = self.job() {
