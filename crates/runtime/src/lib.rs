@@ -20,6 +20,10 @@ mod clock;
 pub mod executor;
 pub mod fake;
 pub mod kernel;
+#[cfg(feature = "process")]
+pub mod package;
+#[cfg(feature = "process")]
+pub mod process;
 #[cfg(feature = "wasm")]
 pub mod wasm;
 

@@ -1,0 +1,391 @@
+//! What all parts of the executor share: the way to the warden, and who is where.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use model::{Bytes64, Failure, FailureKind, InvocationId};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::runtime::Handle;
+
+use super::Config;
+use super::cgroup::Tree;
+use super::interpreter::Interpreter;
+use super::job::{Afterwards, Job};
+use super::pool::Pool;
+use super::sandbox::{Claim, Owner, Sandbox};
+use super::wire::{self, Answer, Order, Plan, Recipe};
+use crate::Clock;
+use crate::executor::{Code, Events, Network, Platform};
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) events: Events,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) tokio: Handle,
+    pub(super) tree: Tree,
+    pub(super) users_first: u32,
+    pub(super) interpreters: Vec<Interpreter>,
+    pub(super) config: Config,
+    warden: OwnedFd,
+    next_n: AtomicU32,
+    is_closed: AtomicBool,
+    jobs: Mutex<HashMap<InvocationId, Arc<Job>>>,
+    /// All that are not yet removed.
+    sandboxes: Mutex<HashMap<u32, Arc<Sandbox>>>,
+    fewer_sandboxes: Condvar,
+    pub(super) pool: Mutex<Pool>,
+    more_ready: Condvar,
+    stops: mpsc::Sender<Arc<Job>>,
+    sampler: Mutex<Option<Thread>>,
+}
+
+/// What [`Shared`] is made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) events: Events,
+    pub(super) platform: Arc<dyn Platform>,
+    pub(super) tree: Tree,
+    pub(super) users_first: u32,
+    pub(super) interpreters: Vec<Interpreter>,
+    pub(super) warden: OwnedFd,
+    pub(super) stops: mpsc::Sender<Arc<Job>>,
+}
+
+/// A lock whose holder panicked protects data that is still whole: no step here leaves it half-way.
+pub(super) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, events, platform, tree, users_first, interpreters, warden, stops } =
+            parts;
+        Arc::new(Self {
+            clock: config.clock,
+            events,
+            platform,
+            tokio: config.tokio.clone(),
+            tree,
+            users_first,
+            pool: Mutex::new(Pool::new(interpreters.len())),
+            interpreters,
+            config,
+            warden,
+            next_n: AtomicU32::new(1),
+            is_closed: AtomicBool::new(false),
+            jobs: Mutex::default(),
+            sandboxes: Mutex::default(),
+            fewer_sandboxes: Condvar::new(),
+            more_ready: Condvar::new(),
+            stops,
+            sampler: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// The user of sandbox `n`.
+    pub(super) fn user(&self, n: u32) -> u32 {
+        Plan::user(self.users_first, n)
+    }
+
+    pub(super) fn job(&self, id: InvocationId) -> Option<Arc<Job>> {
+        unpoisoned(&self.jobs).get(&id).cloned()
+    }
+
+    pub(super) fn jobs(&self) -> Vec<Arc<Job>> {
+        unpoisoned(&self.jobs).values().cloned().collect()
+    }
+
+    pub(super) fn forget(&self, id: InvocationId) {
+        unpoisoned(&self.jobs).remove(&id);
+    }
+
+    pub(super) fn confirm_stop(&self, job: Arc<Job>) {
+        // The thread at the other end lives as long as the executor.
+        let _ = self.stops.send(job);
+    }
+
+    /// Gives the invocation a sandbox: a warm one of its own, else a generic interpreter, else a
+    /// new one.
+    pub(super) fn begin(self: &Arc<Self>, job: Arc<Job>) {
+        unpoisoned(&self.jobs).insert(job.id(), Arc::clone(&job));
+        self.wake_sampler();
+        if self.is_closed() {
+            fail(&job, "the process runtime has stopped");
+            return;
+        }
+        let owner = Owner::of(&job.start.code);
+        loop {
+            let Some(sandbox) = unpoisoned(&self.pool).take_warm(&owner) else { break };
+            if matches!(sandbox.claim(owner.clone(), &job), Claim::Taken) {
+                job.attach(&sandbox, false);
+                return;
+            }
+        }
+        let code = &job.start.code;
+        let language = self.interpreters.iter().position(|i| i.serves(&code.runtime));
+        if let Some(language) = language.filter(|_| code.network == Network::None) {
+            loop {
+                let Some(sandbox) = unpoisoned(&self.pool).take_generic(language) else { break };
+                self.refill_soon();
+                if matches!(sandbox.claim(owner.clone(), &job), Claim::Taken) {
+                    job.attach(&sandbox, true);
+                    let order = Order::Attach { n: sandbox.n, code: super::code_dir(code) };
+                    self.order(&order, &[]);
+                    return;
+                }
+            }
+        }
+        if let Err(error) = self.begin_fresh(&job, owner, language) {
+            fail(&job, &format!("make a sandbox: {error}"));
+        }
+    }
+
+    fn begin_fresh(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        owner: Owner,
+        language: Option<usize>,
+    ) -> io::Result<()> {
+        let code = &job.start.code;
+        let (command, environment) = match language {
+            Some(language) => (self.interpreters[language].command(), super::generic_environment()),
+            None if code.runtime.starts_with("provided") => {
+                (vec![super::BOOTSTRAP.into()], super::environment(code))
+            }
+            None => return Err(io::Error::other(format!("nothing runs {:?} here", code.runtime))),
+        };
+        let recipe = Recipe {
+            n: 0,
+            has_network: code.network == Network::Granted,
+            command,
+            environment,
+            code: Some(super::code_dir(code)),
+        };
+        self.create(recipe, |sandbox| {
+            // Nobody else knows a new sandbox, so it cannot be gone.
+            let _ = sandbox.claim(owner, job);
+            if language.is_some() {
+                sandbox.assign(assignment(code));
+            }
+            job.attach(sandbox, true);
+        })
+    }
+
+    /// Makes a generic interpreter for the pool.
+    pub(super) fn create_generic(self: &Arc<Self>, language: usize) -> io::Result<()> {
+        let recipe = Recipe {
+            n: 0,
+            has_network: false,
+            command: self.interpreters[language].command(),
+            environment: super::generic_environment(),
+            code: None,
+        };
+        self.create(recipe, |sandbox| {
+            unpoisoned(&self.pool).add_generic(language, Arc::clone(sandbox));
+        })
+    }
+
+    fn create(
+        self: &Arc<Self>,
+        mut recipe: Recipe,
+        introduce: impl FnOnce(&Arc<Sandbox>),
+    ) -> io::Result<()> {
+        let n = self.next_n.fetch_add(1, Ordering::Relaxed);
+        recipe.n = n;
+        let (ours, theirs) = wire::pair()?;
+        let (output, printed) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        for fd in [&ours, &output] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        let sandbox = Sandbox::new(&recipe, Arc::clone(self), output);
+        unpoisoned(&self.sandboxes).insert(n, Arc::clone(&sandbox));
+        introduce(&sandbox);
+        self.order(&Order::Create(Box::new(recipe)), &[theirs.as_fd(), printed.as_fd()]);
+        let entered = self.tokio.enter();
+        self.tokio.spawn(sandbox.watch(ours));
+        drop(entered);
+        Ok(())
+    }
+
+    /// Tells the warden. Where it is gone, the thread that listens to it ends everything.
+    fn order(&self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
+        if let Err(error) = wire::send(self.warden.as_fd(), order, descriptors) {
+            tracing::debug!(%error, "the warden does not listen");
+        }
+    }
+
+    /// Listens to the warden until it is gone.
+    pub(super) fn listen(self: &Arc<Self>) {
+        while let Ok(Some((answer, _))) = wire::receive(&self.warden) {
+            match answer {
+                Answer::Ready(_) => {}
+                Answer::Attached { n, error } => self.attached(n, error),
+                Answer::NotCreated { n, error } => {
+                    if let Some(sandbox) = self.sandbox(n) {
+                        sandbox.ended(&format!("the sandbox could not be made: {error}"));
+                    }
+                }
+                Answer::Removed { n } => {
+                    unpoisoned(&self.sandboxes).remove(&n);
+                    self.fewer_sandboxes.notify_all();
+                }
+            }
+        }
+        if !self.is_closed.swap(true, Ordering::AcqRel) {
+            tracing::error!("the warden is gone; processes cannot be run until a restart");
+        }
+        let all = std::mem::take(&mut *unpoisoned(&self.sandboxes));
+        for sandbox in all.into_values() {
+            sandbox.ended("the warden is gone");
+        }
+        for job in self.jobs() {
+            fail(&job, "the warden is gone");
+        }
+        self.fewer_sandboxes.notify_all();
+    }
+
+    fn attached(&self, n: u32, error: Option<String>) {
+        let Some(sandbox) = self.sandbox(n) else { return };
+        let Some(job) = sandbox.job() else { return };
+        match error {
+            None => sandbox.assign(assignment(&job.start.code)),
+            Some(error) => fail(&job, &format!("mount the code: {error}")),
+        }
+    }
+
+    fn sandbox(&self, n: u32) -> Option<Arc<Sandbox>> {
+        unpoisoned(&self.sandboxes).get(&n).cloned()
+    }
+
+    /// Keeps a sandbox whose invocation has ended, for the next of its owner.
+    pub(super) fn keep(&self, sandbox: &Arc<Sandbox>) {
+        sandbox.release();
+        let surplus = match sandbox.owner() {
+            Some(owner) if !self.is_closed() => {
+                let pool = &mut unpoisoned(&self.pool);
+                pool.add_warm(owner, Arc::clone(sandbox), Instant::now(), self.config.idle_max)
+            }
+            _ => Some(Arc::clone(sandbox)),
+        };
+        if let Some(surplus) = surplus {
+            self.discard(&surplus);
+        }
+        self.wake_sampler();
+    }
+
+    /// Ends a sandbox.
+    pub(super) fn discard(&self, sandbox: &Arc<Sandbox>) {
+        if !sandbox.set_gone() {
+            return;
+        }
+        let was_generic = unpoisoned(&self.pool).remove(sandbox);
+        self.order(&Order::Remove { n: sandbox.n }, &[]);
+        if was_generic {
+            tracing::warn!(n = sandbox.n, "a generic interpreter ended by itself");
+        }
+    }
+
+    pub(super) fn discard_all(&self, sandboxes: Vec<Arc<Sandbox>>) {
+        for sandbox in sandboxes {
+            self.discard(&sandbox);
+        }
+    }
+
+    /// Fills the pool a little later, when the call that took from it has had its core.
+    fn refill_soon(self: &Arc<Self>) {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let shared = Arc::clone(self);
+        self.tokio.spawn(async move {
+            tokio::time::sleep(PAUSE).await;
+            shared.refill();
+        });
+    }
+
+    pub(super) fn refill(self: &Arc<Self>) {
+        for language in 0..self.interpreters.len() {
+            let missing =
+                unpoisoned(&self.pool).missing(language, self.config.pool_per_interpreter);
+            for _ in 0..missing {
+                if self.is_closed() {
+                    return;
+                }
+                if let Err(error) = self.create_generic(language) {
+                    tracing::warn!(%error, "cannot start an interpreter ahead");
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn interpreter_is_ready(&self) {
+        drop(unpoisoned(&self.pool));
+        self.more_ready.notify_all();
+    }
+
+    /// Waits until the pool is full; whether it is.
+    pub(super) fn await_pool(&self, bound: Duration) -> bool {
+        let wanted = self.config.pool_per_interpreter;
+        let is_lacking = |pool: &mut Pool| !pool.is_full(wanted);
+        let pool = unpoisoned(&self.pool);
+        let result = self.more_ready.wait_timeout_while(pool, bound, is_lacking);
+        !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    pub(super) fn idle_memory(&self) -> Bytes64 {
+        let idle = unpoisoned(&self.pool).idle();
+        let bytes = idle.iter().filter_map(|sandbox| Some(sandbox.group()?.memory_bytes()));
+        Bytes64(bytes.sum())
+    }
+
+    pub(super) fn set_sampler(&self, thread: Thread) {
+        *unpoisoned(&self.sampler) = Some(thread);
+    }
+
+    pub(super) fn wake_sampler(&self) {
+        if let Some(thread) = &*unpoisoned(&self.sampler) {
+            thread.unpark();
+        }
+    }
+
+    /// Ends everything and waits until it is gone.
+    pub(super) fn close(&self, bound: Duration) {
+        self.is_closed.store(true, Ordering::Release);
+        for job in self.jobs() {
+            let failure = Failure::new(FailureKind::Cancelled, "the server stopped");
+            job.finish(Err(failure), Afterwards::Discard);
+        }
+        let all: Vec<Arc<Sandbox>> = unpoisoned(&self.sandboxes).values().cloned().collect();
+        self.discard_all(all);
+        let sandboxes = unpoisoned(&self.sandboxes);
+        let result =
+            self.fewer_sandboxes.wait_timeout_while(sandboxes, bound, |all| !all.is_empty());
+        drop(result.unwrap_or_else(PoisonError::into_inner));
+        // The warden ends when it sees this.
+        let _ = nix::sys::socket::shutdown(
+            std::os::fd::AsRawFd::as_raw_fd(&self.warden),
+            nix::sys::socket::Shutdown::Both,
+        );
+        self.wake_sampler();
+    }
+}
+
+/// What a generic interpreter is told.
+fn assignment(code: &Code) -> Bytes {
+    let environment: HashMap<String, String> = super::environment(code).into_iter().collect();
+    serde_json::json!({ "environment": environment }).to_string().into()
+}
+
+fn fail(job: &Job, message: &str) {
+    job.finish(Err(Failure::new(FailureKind::Platform, message)), Afterwards::Discard);
+}

@@ -1,0 +1,90 @@
+//! What works.
+
+use std::sync::Arc;
+
+use model::CpuTime;
+use runtime::{Event, Executor};
+
+use crate::house::{House, Options, answer};
+
+/// A `provided` bootstrap in shell, by way of bash's own sockets.
+const BOOTSTRAP: &str = r#"#!/bin/bash
+ask() {
+    exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/:/\/}"
+    printf '%s\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' "$1" "${#2}" "$2" >&3
+    answer=$(cat <&3)
+    exec 3>&-
+}
+while ask "GET /2018-06-01/runtime/invocation/next HTTP/1.1" ""; do
+    id=$(sed -n 's/^lambda-runtime-aws-request-id: \([a-z0-9_]*\).*/\1/ip' <<< "$answer")
+    body=${answer##*$'\r\n\r\n'}
+    echo "from the shell" >&2
+    ask "POST /2018-06-01/runtime/invocation/$id/response HTTP/1.1" "shell:$body"
+done
+"#;
+
+#[test]
+fn a_python_handler_answers_and_its_sandbox_is_used_again() {
+    let house = House::new();
+    let code = house.python("import os\ncount = 0\ndef handler(event, context):\n    global count\n    count += 1\n    print('hello', count)\n    return {'got': event, 'count': count, 'id': context.aws_request_id}\n");
+    let first = house.run(&code, r#"{"a": 1}"#);
+    let id = first.id;
+    assert_eq!(answer(&first), format!(r#"{{"got": {{"a": 1}}, "count": 1, "id": "{id}"}}"#));
+    assert_eq!(first.logs.bytes, b"hello 1\n");
+    assert!(first.used.cpu > CpuTime(0) && first.memory_peak.0 > 1 << 20, "{first:?}");
+    assert!(house.was_cold(id));
+
+    let second = house.run(&code, "null");
+    assert!(answer(&second).contains(r#""count": 2"#), "the same process");
+    assert_eq!(second.logs.bytes, b"hello 2\n");
+    assert!(!house.was_cold(second.id));
+}
+
+#[test]
+fn an_interpreter_from_the_pool_runs_code_that_it_gets_later() {
+    let house = House::with(Options { pool: 1, ..Options::default() });
+    let code = house.python("import os\ndef handler(event, context):\n    return [os.environ['MINE'], os.environ['AWS_LAMBDA_FUNCTION_NAME'], sorted(os.listdir('/var/task'))]\n");
+    let mut code = Arc::unwrap_or_clone(code);
+    code.environment = vec![("MINE".into(), "own".into())];
+    let code = Arc::new(code);
+    let finished = house.run(&code, "{}");
+    assert_eq!(answer(&finished), format!(r#"["own", "{}", ["app.py"]]"#, code.function));
+    assert!(house.was_cold(finished.id));
+}
+
+#[test]
+fn a_node_handler_answers() {
+    let house = House::new();
+    let text = "export const handler = async (event) => { console.log('node'); return { twice: event.n * 2 }; };";
+    let code = Arc::new(house.deploy("nodejs", "index.handler", &[("index.mjs", text)]));
+    let finished = house.run(&code, r#"{"n": 21}"#);
+    assert_eq!(answer(&finished), r#"{"twice":42}"#);
+    assert_eq!(finished.logs.bytes, b"node\n");
+    assert_eq!(answer(&house.run(&code, r#"{"n": 4}"#)), r#"{"twice":8}"#);
+}
+
+#[test]
+fn any_executable_that_speaks_the_runtime_api_answers() {
+    let house = House::new();
+    let code = Arc::new(house.deploy("provided.al2023", "", &[("bootstrap", BOOTSTRAP)]));
+    let finished = house.run(&code, "payload");
+    assert_eq!(answer(&finished), "shell:payload");
+    assert_eq!(finished.logs.bytes, b"from the shell\n");
+    assert_eq!(answer(&house.run(&code, "again")), "shell:again");
+}
+
+#[test]
+fn a_busy_loop_is_preempted_goes_on_and_has_the_right_result() {
+    let house = House::new();
+    let code = house.python(
+        "def handler(event, context):\n    total = 0\n    for n in range(event):\n        total += n * n % 7\n    return total\n",
+    );
+    let count = 3_000_000_u64;
+    let id = house.start(&code, &count.to_string());
+    house.wait_for(id, |e| matches!(e, Event::Running { .. }));
+    house.executor.preempt(id);
+    house.wait_for(id, |e| matches!(e, Event::Stopped { .. }));
+    house.executor.resume(id);
+    let expected: u64 = (0..count).map(|n| n * n % 7).sum();
+    assert_eq!(answer(&house.finish(id)), expected.to_string());
+}
