@@ -1,6 +1,8 @@
 //! Every bench, and the demo, with tiny input: they run to their end and their figures have the
 //! agreed shape. What the figures are is of no interest here.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

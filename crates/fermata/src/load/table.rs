@@ -97,7 +97,8 @@ pub(crate) fn layout(rows: &[Vec<Cell>], left: usize, style: Style) -> String {
 /// All runs side by side: for each class one line a policy, the phases from left to right.
 pub(crate) fn render(report: &Report, style: Style) -> String {
     let Some(first) = report.runs.first() else { return String::new() };
-    let mut rows = vec![phases_row(), columns_row()];
+    let groups = groups(report);
+    let mut rows = vec![phases_row(&groups), columns_row(&groups)];
     for class in &first.classes {
         for (index, run) in report.runs.iter().enumerate() {
             let Some(own) = run.classes.iter().find(|other| other.class == class.class) else {
@@ -137,23 +138,29 @@ fn bar() -> Cell {
     Cell::new(Tone::Faint, "│")
 }
 
-fn phases_row() -> Vec<Cell> {
-    let group = |name: &str, columns: usize| {
-        let mut cells = vec![bar(), Cell::new(Tone::Head, name)];
-        cells.resize(columns + 1, Cell::plain(""));
-        cells
-    };
+/// The phases and their columns; the last one only where a run went on after the overload.
+fn groups(report: &Report) -> Vec<(&'static str, &'static [&'static str])> {
+    let mut groups: Vec<(_, &[_])> = vec![("calm", &CALM_HEADS), ("overload", &OVERLOAD_HEADS)];
+    if report.runs.iter().flat_map(|run| &run.classes).any(|class| class.after.is_some()) {
+        groups.push(("after", &AFTER_HEADS));
+    }
+    groups
+}
+
+fn phases_row(groups: &[(&str, &[&str])]) -> Vec<Cell> {
     let mut row = vec![Cell::plain(""); 2];
-    row.extend(group("calm", CALM_HEADS.len()));
-    row.extend(group("overload", OVERLOAD_HEADS.len()));
-    row.extend(group("after", AFTER_HEADS.len()));
+    for (name, heads) in groups {
+        let end = row.len() + 1 + heads.len();
+        row.extend([bar(), Cell::new(Tone::Head, *name)]);
+        row.resize(end, Cell::plain(""));
+    }
     row
 }
 
-fn columns_row() -> Vec<Cell> {
+fn columns_row(groups: &[(&str, &[&str])]) -> Vec<Cell> {
     let faint = |head: &str| Cell::new(Tone::Faint, head);
     let mut row = ["class", "policy"].map(faint).to_vec();
-    for heads in [&CALM_HEADS[..], &OVERLOAD_HEADS, &AFTER_HEADS] {
+    for (_, heads) in groups {
         row.push(bar());
         row.extend(heads.iter().map(|head| faint(head)));
     }
@@ -177,9 +184,8 @@ fn class_row(label: Cell, run: &Run, class: &Class) -> Vec<Cell> {
     let cut_off_tone = if overload.unfinished > 0 { Tone::Plain } else { Tone::Faint };
     row.push(Cell::new(cut_off_tone, overload.unfinished.to_string()));
     row.push(Cell::new(errors_tone, overload.errors.to_string()));
-    row.push(bar());
     if let Some(after) = after {
-        row.extend([count_cell(after), ms_cell(after, "p99_ms")]);
+        row.extend([bar(), count_cell(after), ms_cell(after, "p99_ms")]);
     }
     row
 }
@@ -279,7 +285,7 @@ mod tests {
             })
             .collect();
         assert_eq!(bars.len(), 6, "{table}");
-        assert!(bars.iter().all(|bar| *bar == bars[0] && bar.len() == 3), "{table}");
+        assert!(bars.iter().all(|bar| *bar == bars[0] && bar.len() == 2), "{table}");
         assert!(table.contains("≥ 12,345"), "{table}");
         assert!(table.lines().nth(3).unwrap().starts_with("2.0 µ¢/s    hermod"), "{table}");
         assert!(table.contains("40.0×"), "{table}");

@@ -1,5 +1,7 @@
 //! The built function, spoken to as AWS Lambda does: over its Runtime API.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
