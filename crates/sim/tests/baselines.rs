@@ -105,6 +105,13 @@ fn who_had_least_goes_first_and_takes_turns_by_quanta() {
 }
 
 #[test]
+fn strict_classes_may_take_turns_inside_a_class() {
+    check("class-las", &THREE, &[370, 60, 80]);
+    check("class-las", &[(0, LOW, 90), (1, LOW, 91)], &[150, 181]);
+    check("class-las", &[(0, HIGH, 90), (1, LOW, 91)], &[90, 181]);
+}
+
+#[test]
 fn past_its_slice_a_function_gives_way_to_fresh_ones() {
     // 200 ms slice: at 250 ms the long one is past it and gives way at once.
     check("sfs", &[(0, LOW, 500), (250, HIGH, 100)], &[600, 350]);

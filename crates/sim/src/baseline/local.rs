@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use model::{InvocationId, MachineId, PriceList, Timestamp};
+use model::{ClassId, InvocationId, MachineId, PriceList, Timestamp};
 
 use crate::scheduler::{Cluster, Output, Submission};
 use crate::workload::TICK_NS;
@@ -16,6 +16,9 @@ const SLICE_NS: u64 = 2 * TICK_NS;
 /// The deadline of a class with price 1.0 µ¢, after arrival.
 const DEADLINE_NS: u64 = 2 * TICK_NS;
 
+/// Where a class stands in a key: above 2⁵⁶ ns, more than two years of CPU time.
+const CLASS_SHIFT: u32 = 56;
+
 /// Who goes first on a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -27,6 +30,8 @@ pub enum Rule {
     ShortestRemaining,
     /// The least CPU time had first; looked at each quantum.
     LeastAttained,
+    /// The highest class first, preemptive; in a class as [`Rule::LeastAttained`].
+    ClassLeastAttained,
     /// The earliest deadline first, preemptive.
     Deadline,
     /// First come first served up to a slice of CPU time; who had more waits behind the others and
@@ -49,6 +54,7 @@ struct Book {
     id: InvocationId,
     arrived: Timestamp,
     cpu_ns: u64,
+    class: ClassId,
     deadline_ns: u64,
     had_ns: u64,
     since: Timestamp,
@@ -136,6 +142,7 @@ impl Locals {
             id: job.id,
             arrived: job.arrived,
             cpu_ns: submission.cpu_ns,
+            class: job.class,
             deadline_ns: job.arrived.0 + after_ns,
             had_ns: 0,
             since: now,
@@ -241,6 +248,7 @@ impl Locals {
             Rule::FirstCome | Rule::Share => 0,
             Rule::ShortestRemaining => book.cpu_ns.saturating_sub(had_ns),
             Rule::LeastAttained => had_ns,
+            Rule::ClassLeastAttained => (u64::from(u8::MAX - book.class.0) << CLASS_SHIFT) | had_ns,
             Rule::Deadline => book.deadline_ns,
             // Behind the first queue turns are taken: who had fewer goes first.
             Rule::Slice => had_ns.saturating_sub(SLICE_NS - 1).div_ceil(SLICE_NS),
@@ -284,10 +292,10 @@ impl Locals {
     fn displaces(&self, ready: Key, running: Key, victim: usize, now: Timestamp) -> bool {
         match self.rule {
             Rule::FirstCome | Rule::Share => false,
-            Rule::ShortestRemaining | Rule::Deadline => ready.0 < running.0,
-            Rule::Slice => ready.0 < running.0,
-            // A turn lasts a quantum, unless the other had less by more than that.
-            Rule::LeastAttained => {
+            Rule::ShortestRemaining | Rule::Deadline | Rule::Slice => ready.0 < running.0,
+            // A turn lasts a quantum, unless the other had less by more than that; a higher class
+            // always has.
+            Rule::LeastAttained | Rule::ClassLeastAttained => {
                 let book = self.books[victim].as_ref().expect("it runs");
                 let turn = book.had_ns + (now.0 - book.since.0) - book.turn_ns;
                 ready.0 < running.0 && (turn >= QUANTUM_NS || ready.0 + QUANTUM_NS <= running.0)
@@ -308,7 +316,7 @@ impl Locals {
     /// Arranges the next look at those whose place changes as they run.
     fn plan_check(&mut self, now: Timestamp, machine: MachineId) {
         let length_ns = match self.rule {
-            Rule::LeastAttained => QUANTUM_NS,
+            Rule::LeastAttained | Rule::ClassLeastAttained => QUANTUM_NS,
             Rule::Slice => SLICE_NS,
             Rule::FirstCome | Rule::Share | Rule::ShortestRemaining | Rule::Deadline => return,
         };

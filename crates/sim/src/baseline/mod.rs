@@ -127,6 +127,12 @@ fn early_entries(k: usize) -> Vec<Entry> {
             Rule::LeastAttained,
         ),
         (
+            "class-las",
+            "least loaded of k, strict by class, in a class least attained service with a quantum",
+            least,
+            Rule::ClassLeastAttained,
+        ),
+        (
             "sfs",
             "least loaded of k, first come first served up to a slice, then behind all others in \
              turns (SFS, SC 2022)",

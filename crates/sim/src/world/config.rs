@@ -12,7 +12,8 @@ pub struct WorldConfig {
     pub cores: usize,
     /// Scheduler shards.
     pub shards: u32,
-    /// Memory of each machine. None: more than anyone uses; then it is not followed at all.
+    /// Memory of each machine. None: more than anyone uses; then it is not followed at all, no
+    /// machine ever tells of any, and none is on an idle list.
     pub memory: Option<MemoryConfig>,
     /// Time that a message takes between a shard and a machine.
     pub delay_ns: u64,
