@@ -16,5 +16,10 @@ mod text;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The warden of sandboxes is this same program under another name: it must not become a
+    // command line, let alone start threads.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == runtime::process::WARDEN_ARG) {
+        return runtime::process::warden_main();
+    }
     cli::run()
 }

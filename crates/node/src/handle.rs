@@ -76,6 +76,12 @@ impl Handle {
         self.inner.payload_bytes_max
     }
 
+    /// What of kernel scheduling and isolation is in force, one line each.
+    #[must_use]
+    pub fn in_force(&self) -> &[String] {
+        &self.inner.in_force
+    }
+
     /// The node's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {

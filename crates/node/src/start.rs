@@ -76,14 +76,15 @@ impl Node {
         let (control_tx, control_rx) = mpsc::channel();
         let (writer_tx, writer_rx) = mpsc::channel();
         let (queue_tx, queue_rx) = tokio::sync::mpsc::channel(QUEUE_EVENTS_MAX);
-        let executors = make_executors(parts, &control_tx)?;
+        let (executors, mut in_force) = make_executors(parts, &control_tx)?;
+        in_force.splice(0..0, settings.in_force.iter().cloned());
         let inner = Arc::new(Inner {
             clock,
             started: clock.now(),
             prices: settings.prices.clone(),
             access: settings.access,
             policy: settings.policy.name().to_owned(),
-            in_force: settings.in_force.clone(),
+            in_force,
             payload_bytes_max: settings.payload_bytes_max,
             store,
             catalog,
@@ -225,7 +226,10 @@ impl Platform for Calls {
     }
 }
 
-fn make_executors(parts: Parts, control: &Sender<Message>) -> Result<Executors, StartError> {
+fn make_executors(
+    parts: Parts,
+    control: &Sender<Message>,
+) -> Result<(Executors, Vec<String>), StartError> {
     let make = |maker: Option<ExecutorMaker>| {
         let sender = control.clone();
         let events: Events = Arc::new(move |event| drop(sender.send(Message::Event(event))));
@@ -236,10 +240,14 @@ fn make_executors(parts: Parts, control: &Sender<Message>) -> Result<Executors, 
         let attempt = format!("start the {kind} runtime");
         move |source| StartError::Io { attempt, source }
     };
-    Ok(Executors {
-        wasm: make(parts.wasm).map_err(failed("wasm"))?,
-        process: make(parts.process).map_err(failed("process"))?,
-    })
+    // Wasm needs nothing of the machine; sandboxes need rights that it may not give.
+    let wasm = make(parts.wasm).map_err(failed("wasm"))?;
+    let (process, mut in_force) = match make(parts.process) {
+        Ok(process) => (process, Vec::new()),
+        Err(error) => (None, vec![format!("no process functions: {error}")]),
+    };
+    in_force.extend(wasm.iter().chain(&process).flat_map(|executor| executor.in_force()));
+    Ok((Executors { wasm, process }, in_force))
 }
 
 fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, StartError> {

@@ -45,6 +45,11 @@ pub trait Executor: Send + Sync {
     /// Forgets warm instances of a function's versions (it was deleted), or all idle ones.
     fn reclaim(&self, which: Reclaim<'_>);
 
+    /// What of isolation and scheduling is in force on this machine, one line each, for a person.
+    fn in_force(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends everything and waits until it is gone.
     fn shutdown(&self);
 }

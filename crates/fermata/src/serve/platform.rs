@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use node::{Access, Bands, ExecutorMaker, Node, Parts, Settings};
+use runtime::process::{self, ProcessExecutor};
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{Clock, kernel};
 use store::{MemoryStore, SqliteStore, Store};
+use tokio::runtime::Handle;
 
 use super::config::{Config, StoreKind};
 
@@ -50,13 +52,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Node> {
         }
     };
     let policy = policy::by_name(&config.policy).context("find the policy")?;
-    let mut in_force = vec![kernel_in_force()];
     let clock = Clock::new();
-    let (process, sandbox) = process(config, clock);
-    in_force.extend(sandbox);
-    for line in &in_force {
-        tracing::info!("in force: {line}");
-    }
     let settings = Settings {
         clock,
         data: config.data.clone(),
@@ -72,10 +68,14 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Node> {
         admission_max: config.admission,
         payload_bytes_max: config.payload_bytes_max,
         seed: 1,
-        in_force,
+        in_force: vec![kernel_in_force()],
     };
-    let parts = Parts { store, wasm: Some(wasm(clock)), process };
-    Node::start(&settings, parts).context("start the node")
+    let parts = Parts { store, wasm: Some(wasm(clock)), process: Some(process(config, clock)) };
+    let node = Node::start(&settings, parts).context("start the node")?;
+    for line in node.handle().in_force() {
+        tracing::info!("in force: {line}");
+    }
+    Ok(node)
 }
 
 fn wasm(clock: Clock) -> ExecutorMaker {
@@ -85,8 +85,18 @@ fn wasm(clock: Clock) -> ExecutorMaker {
     })
 }
 
-fn process(_: &Config, _: Clock) -> (Option<ExecutorMaker>, Vec<String>) {
-    (None, Vec::new())
+/// Sandboxes are made by this program itself, under another name.
+fn process(config: &Config, clock: Clock) -> ExecutorMaker {
+    let state_dir = config.data.join("sandboxes");
+    let memory_bytes = config.memory.0.saturating_mul(u64::from(config.machines));
+    Box::new(move |events, platform| {
+        let program = std::env::current_exe()?;
+        let options = process::Config {
+            warden: vec![program.into(), process::WARDEN_ARG.into()],
+            ..process::Config::new(state_dir, memory_bytes, clock, Handle::current())
+        };
+        Ok(ProcessExecutor::start(options, events, platform)?)
+    })
 }
 
 /// Whether the control plane can stand above functions, tried on a thread that ends.

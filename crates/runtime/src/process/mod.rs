@@ -96,6 +96,23 @@ pub struct Config {
     pub idle_age: Duration,
 }
 
+impl Config {
+    /// The usual bounds: two interpreters of each language ahead, 64 idle sandboxes for ten minutes.
+    #[must_use]
+    pub const fn new(state_dir: PathBuf, memory_bytes: u64, clock: Clock, tokio: Handle) -> Self {
+        Self {
+            state_dir,
+            memory_bytes,
+            clock,
+            warden: Vec::new(),
+            tokio,
+            pool_per_interpreter: 2,
+            idle_max: 64,
+            idle_age: Duration::from_secs(600),
+        }
+    }
+}
+
 impl ProcessExecutor {
     /// Starts the warden and the first interpreters.
     ///
@@ -152,7 +169,7 @@ impl ProcessExecutor {
 
     /// What is in force on this machine, for the log at start-up.
     #[must_use]
-    pub fn in_force(&self) -> Vec<String> {
+    fn lines_in_force(&self) -> Vec<String> {
         let tree = &self.shared.tree;
         let mut lines = vec![String::from(
             "sandboxes: own user, mount, pid, network, ipc and host-name namespaces, no \
@@ -207,6 +224,10 @@ impl ProcessExecutor {
 }
 
 impl Executor for ProcessExecutor {
+    fn in_force(&self) -> Vec<String> {
+        self.lines_in_force()
+    }
+
     fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError> {
         self.check_runtime(code)?;
         let unpacked = package::unpack(code.package, &artifact_dir.join("code"))?;

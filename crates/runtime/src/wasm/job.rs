@@ -258,6 +258,9 @@ impl Job {
 
     /// The handler's first instruction comes next.
     pub(super) fn begins(&self) {
+        // Loading and instantiating were the platform's work: the function's own time begins here.
+        self.cpu_nanos.store(0, Ordering::Relaxed);
+        self.poll_began_nanos.store(kernel::thread_cpu_nanos(), Ordering::Relaxed);
         self.change(|control, now| {
             control.outbox.push_back(Event::Running { id: self.id, at: now(), cold: true });
         });

@@ -40,6 +40,7 @@ FERMATA_DEADLINE_MS=123456
 TRACEPARENT=00-trace
 clock_res_get 0
 clock_time_get 0 1
+clock_time_get monotonic 0 1
 clock_time_get unknown 28
 random_get 0 1
 sched_yield 0
