@@ -20,7 +20,7 @@ fn class<'a>(classes: &'a [ClassReport], policy: &str, class: &str) -> &'a Class
 }
 
 #[test]
-fn figure_3_shows_what_the_paper_claims() {
+fn figure_3_shows_what_the_paper_claims_and_that_polling_can_be_better() {
     let config = Figure3Config::default();
     assert!(config.compare.seeds.len() >= 5);
     let figure = figure3(&config, &Runner::default());
@@ -38,19 +38,15 @@ fn figure_3_shows_what_the_paper_claims() {
     // Somebody pays: slowdowns of the lowest class are far above those of equal sharing.
     let lowest = class(&figure.classes, "xx-polling", "background");
     assert!(lowest.overload.p99_slowdown.low > 30.0, "{lowest:?}");
-    // The same work is done by all: no policy here leaves a core idle that another uses.
-    let busy: Vec<f64> = figure.policies.iter().map(|policy| policy.utilization.mean).collect();
-    assert!(busy.iter().all(|part| (part / busy[0] - 1.0).abs() < 0.01), "{busy:?}");
-    assert_eq!(figure.policies[0].ticks.len(), 200);
-}
-
-#[test]
-fn polling_for_the_same_class_or_higher_spares_the_second_lowest() {
-    let figure = figure3(&Figure3Config::default(), &Runner::default());
+    // Polling for the same class or higher spares the second lowest.
     let all = class(&figure.classes, "xx-polling", "economy").overload.p99_slowdown;
     let same = class(&figure.classes, "xx-same-or-higher", "economy").overload.p99_slowdown;
     assert!(same.high < all.low, "{same:?} against {all:?}");
     assert!(same.mean < 3.0 && all.mean > 6.0, "{same:?} against {all:?}");
+    // The same work is done by all: no policy here leaves a core idle that another uses.
+    let busy: Vec<f64> = figure.policies.iter().map(|policy| policy.utilization.mean).collect();
+    assert!(busy.iter().all(|part| (part / busy[0] - 1.0).abs() < 0.01), "{busy:?}");
+    assert_eq!(figure.policies[0].ticks.len(), 200);
 }
 
 #[test]
@@ -70,11 +66,14 @@ fn a_run_is_the_same_on_any_number_of_threads() {
 
 #[test]
 fn figure_4_swaps_the_low_classes_and_kills_nobody() {
-    let config = Figure4Config {
+    let mut config = Figure4Config {
         rates: vec![80.0, 200.0],
         growths: vec![Growth::FrontLoaded, Growth::Linear],
         ..Figure4Config::default()
     };
+    // A quarter of the machines: loads stay, and so do the classes.
+    config.world.machines = 25;
+    config.rates.iter_mut().for_each(|rate| *rate /= 4.0);
     let figure = figure4(&config, &Runner::default());
     let [calm, busy, _, linear] = &figure.points[..] else { panic!("four points") };
     assert!(calm.swap_total_gb.median.mean < 1.0, "{:?}", calm.swap_total_gb);

@@ -257,8 +257,8 @@ impl Clock<'_> {
     fn next_poisson(&mut self) -> Option<f64> {
         let steps = &self.workload.steps;
         loop {
-            let end =
-                steps.get(self.step + 1).map_or(self.workload.end_tick, |s| s.from_tick) as f64;
+            let end = steps.get(self.step + 1).map_or(u64::MAX, |step| step.from_tick);
+            let end = end.min(self.workload.end_tick) as f64;
             let rate = steps.get(self.step)?.rate;
             let next = self.now + self.stream.exponential() / rate;
             if next < end {
@@ -396,6 +396,17 @@ mod tests {
         assert!((overload / 30.0 - 300.0).abs() < 15.0, "{overload}");
         assert!(all.is_sorted_by_key(|a| a.at_ns));
         assert!(all.iter().all(|a| (100 * MB..=10_000 * MB).contains(&a.memory_peak)));
+    }
+
+    #[test]
+    fn nothing_arrives_from_the_end_on_wherever_it_lies() {
+        for spread in [Spread::Poisson, Spread::Batched] {
+            for end_tick in [30, 60, 100] {
+                let all = drawn(&Synthetic { spread, end_tick, ..Synthetic::default() });
+                let last = all.last().unwrap().at_ns / TICK_NS;
+                assert_eq!(last, end_tick - 1, "{spread:?}");
+            }
+        }
     }
 
     #[test]

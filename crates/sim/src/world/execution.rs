@@ -5,7 +5,7 @@ use model::{InvocationId, MachineId};
 use super::events::Event;
 use super::jobs::{Entry, State};
 use super::ram::Room;
-use super::{Completion, Keep, MachineUse, World, index};
+use super::{Completion, Keep, World, index};
 use crate::memory::GROWTH_STEPS;
 use crate::scheduler::Input;
 
@@ -217,17 +217,6 @@ impl World {
         }
         self.retire(slot);
         self.inputs.push_back(Input::Finished(MachineId(job.machine), job.id));
-    }
-
-    /// Notes usage up to the last arrival: what comes after is only the drain.
-    pub(super) fn freeze_usage(&mut self) {
-        self.usage = (0..self.machines.len())
-            .map(|machine| MachineUse {
-                busy_ns: self.busy_ns(machine),
-                ram_mb_s: self.ram.as_mut().map_or(0, |ram| ram.mb_s(machine, self.now_ns)),
-                ..MachineUse::default()
-            })
-            .collect();
     }
 }
 

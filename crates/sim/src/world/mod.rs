@@ -10,10 +10,12 @@
 mod config;
 mod events;
 mod execution;
+mod faults;
 mod jobs;
 mod outcome;
 mod ram;
 mod sharing;
+mod usage;
 
 pub use config::{Checks, IoConfig, Keep, LossConfig, MemoryConfig, WorldConfig};
 pub use outcome::{Completion, Counts, MachineUse, Outcome, Pressure, Sample};
@@ -401,91 +403,6 @@ impl World {
             checker.blocked(id);
         }
         self.inputs.push_back(Input::Blocked(machine, id));
-    }
-
-    fn plan_loss(&mut self, machine: u32, loss: &LossConfig) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a positive time, cut where it exceeds what can be counted"
-        )]
-        let up = (self.loss.exponential() * loss.mean_up_ns as f64) as u64;
-        self.agenda.plan(self.now_ns.saturating_add(up), Event::Lose { machine });
-    }
-
-    fn lose(&mut self, machine: u32) {
-        let Some(loss) = self.config.loss else { return };
-        if self.arrivals_over {
-            // The drain has machines enough; losing them for ever could keep it from ending.
-            return;
-        }
-        self.machines[index(machine)].up = false;
-        self.inputs.push_back(Input::Lost(MachineId(machine)));
-        for slot in self.jobs.slots() {
-            let job = self.jobs.get(slot);
-            if job.machine == machine && job.state != State::Held {
-                self.counts.lost += 1;
-                self.begin_anew(slot);
-            }
-        }
-        self.agenda.plan(self.now_ns.saturating_add(loss.away_ns), Event::Join { machine });
-    }
-
-    fn join(&mut self, machine: u32) {
-        let Some(loss) = self.config.loss else { return };
-        self.machines[index(machine)].up = true;
-        self.inputs.push_back(Input::Joined(MachineId(machine)));
-        self.tell_memory(machine);
-        self.plan_loss(machine, &loss);
-    }
-
-    /// Takes all progress and memory away and lets the invocation arrive again.
-    fn begin_anew(&mut self, slot: u32) {
-        if self.jobs.get(slot).is_executing() {
-            self.stop(slot, State::Ready);
-        }
-        self.release_memory(slot);
-        let job = self.jobs.get_mut(slot);
-        job.generation = job.generation.wrapping_add(1);
-        job.state = State::Held;
-        job.progress_ns = 0;
-        job.io_done = 0;
-        job.level = 0;
-        job.restarts += 1;
-        let submission = job.submission();
-        if let Some(checker) = &mut self.checker {
-            checker.begun_anew(&submission.job);
-        }
-        self.inputs.push_back(Input::Arrive(submission));
-    }
-
-    fn sample(&mut self) {
-        let busy: u64 = (0..self.machines.len()).map(|m| self.busy_ns(m)).sum();
-        let capacity = self.config.sample_ns * (self.config.cores * self.machines.len()) as u64;
-        let (ram, swap) = self.ram.as_ref().map_or(([0.0; 5], [0; 5]), Ram::spread);
-        self.samples.push(Sample {
-            at_ns: self.now_ns,
-            cores: (busy - self.last_sample_busy_ns) as f64 / capacity as f64,
-            ram,
-            swap,
-            held: self.scheduler.held(),
-        });
-        self.last_sample_busy_ns = busy;
-        self.agenda.plan(self.now_ns + self.config.sample_ns, Event::Sample);
-    }
-
-    fn busy_ns(&self, machine: usize) -> u64 {
-        let site = &self.machines[machine];
-        site.busy_ns + (self.now_ns - site.busy_since_ns) * site.busy as u64
-    }
-
-    fn set_busy(&mut self, machine: u32, busy: usize) {
-        let at = index(machine);
-        let busy_ns = self.busy_ns(at);
-        let site = &mut self.machines[at];
-        site.busy_ns = busy_ns;
-        site.busy_since_ns = self.now_ns;
-        site.busy = busy;
     }
 
     fn end(mut self) -> Outcome {

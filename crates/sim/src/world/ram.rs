@@ -274,6 +274,7 @@ impl World {
         let used = site.used - bytes;
         site.set_used(now_ns, used);
         self.freed.push(machine);
+        self.tell_memory(machine);
     }
 
     /// Takes free memory for the job; what it has in swap is read back.

@@ -1,135 +1,17 @@
-//! Azure Functions traces: counts a minute of 2019 (Shahrad et al., USENIX ATC 2020, in the form in
-//! which InVitro samples them) and single invocations of 2021 (Zhang et al., SOSP 2021).
-//!
-//! What the traces do not say is drawn by a stated recipe:
-//! - *when in its minute* an invocation arrives: uniformly (a Poisson process given its count) or
-//!   evenly spaced;
-//! - *how long* it runs: 2019 by a piecewise linear curve through the function's percentiles,
-//!   scaled so that its mean is the published one; never below 1 ms;
-//! - *its memory*: 2019 in the same way, times a stated factor; 2021 uniformly between two bounds.
-//!   How it grows over a run is the world's matter;
-//! - *its class*: by the function's trigger (http critical, orchestration and event standard, queue
-//!   economy, the others background), or drawn once for each function by weights;
-//! - *more load*: copies of the whole trace, each rotated by a time of its own, so that each
-//!   function keeps its bursts and the copies do not burst together. The first is not rotated.
+//! The trace of 2019: how often each function was called in each minute.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use model::{ClassId, PriceList};
 
-pub use super::table::LoadError;
-use super::table::{Row, Table};
-use super::{Arrival, Arrivals, MB, Phases, Workload};
+use super::{LoadError, Offset, Recipe, whole};
 use crate::random::{Purpose, Stream};
+use crate::workload::table::{Row, Table};
+use crate::workload::{Arrival, Arrivals, MB, Phases, Workload};
 
 const MINUTE_NS: u64 = 60_000_000_000;
 const MS_NS: f64 = 1e6;
-
-/// How classes are given to functions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClassRule {
-    /// By trigger, for price lists of five classes; 2021 has no triggers and takes the weights of
-    /// the paper's workload.
-    ByTrigger,
-    /// Drawn once for each function with these weights, by class.
-    PerFunction(Vec<u32>),
-}
-
-/// Where in its minute an invocation arrives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Offset {
-    /// Anywhere.
-    #[default]
-    Uniform,
-    /// Evenly spaced from a random beginning.
-    Even,
-}
-
-/// What is added to a trace.
-#[derive(Clone, Debug)]
-pub struct Recipe {
-    /// Copies laid over each other.
-    pub copies: u32,
-    /// The first minute that is taken.
-    pub from_minute: usize,
-    /// How many minutes are taken; as many as there are, if fewer.
-    pub minutes: usize,
-    /// Where in its minute an invocation arrives.
-    pub offset: Offset,
-    /// How functions get classes.
-    pub class: ClassRule,
-    /// Memory of 2019 is multiplied by this.
-    pub memory_factor: f64,
-    /// Memory of 2021 is uniform between these, in MB.
-    pub memory_mb: (u64, u64),
-    /// The classes.
-    pub prices: PriceList,
-    /// The phases that are reported.
-    pub phases: Phases,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Self {
-            copies: 1,
-            from_minute: 0,
-            minutes: usize::MAX,
-            offset: Offset::Uniform,
-            class: ClassRule::ByTrigger,
-            memory_factor: 1.0,
-            memory_mb: (100, 1_000),
-            prices: PriceList::default(),
-            phases: Phases::NONE,
-        }
-    }
-}
-
-const PAPER_WEIGHTS: [u32; 5] = [35, 25, 2, 15, 23];
-
-impl Recipe {
-    fn class(&self, trigger: Option<&str>, draws: &mut Stream) -> ClassId {
-        let by_weight = |weights: &[u32], draws: &mut Stream| {
-            let total: u32 = weights.iter().sum();
-            let mut left = draws.below(usize::try_from(total.max(1)).expect("fits"));
-            let mut class: u8 = 0;
-            for (index, &weight) in (0_u8..).zip(weights) {
-                class = index;
-                let weight = usize::try_from(weight).expect("fits");
-                if left < weight {
-                    break;
-                }
-                left -= weight;
-            }
-            ClassId(class).min(self.prices.highest())
-        };
-        match (&self.class, trigger) {
-            (ClassRule::PerFunction(weights), _) => by_weight(weights, draws),
-            (ClassRule::ByTrigger, None) => by_weight(&PAPER_WEIGHTS, draws),
-            (ClassRule::ByTrigger, Some(trigger)) => {
-                let class = match trigger {
-                    "http" => 4,
-                    "orchestration" | "event" => 2,
-                    "queue" => 1,
-                    _ => 0,
-                };
-                ClassId(class).min(self.prices.highest())
-            }
-        }
-    }
-
-    fn describe(&self) -> String {
-        format!(
-            "minutes {} to {}, {} rotated copies, arrival in the minute {:?}, class {:?}, memory × {}",
-            self.from_minute,
-            self.from_minute.saturating_add(self.minutes),
-            self.copies,
-            self.offset,
-            self.class,
-            self.memory_factor
-        )
-    }
-}
 
 /// A curve through percentiles: the part of all values that stays below each, and the value.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,15 +163,6 @@ impl Azure2019 {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "positive amounts of a trace; what exceeds a u64 saturates"
-)]
-const fn whole(amount: f64) -> u64 {
-    amount as u64
-}
-
 impl Workload for Azure2019 {
     fn arrivals(&self, seed: u64) -> Arrivals<'_> {
         let mut class = Stream::new(seed, Purpose::Class);
@@ -387,101 +260,6 @@ impl Iterator for Minutes<'_> {
     }
 }
 
-/// The 2021 trace: single invocations with their real times.
-#[derive(Clone, Debug)]
-pub struct Azure2021 {
-    /// Start and run time in ns, and the function's number; by start.
-    rows: Vec<(u64, u64, u32)>,
-    functions: u32,
-    span_ns: u64,
-    /// What is added to it. Minutes and offsets are not used.
-    pub recipe: Recipe,
-}
-
-impl Azure2021 {
-    /// Reads a file with the columns `app`, `func`, `end_timestamp` and `duration` (seconds).
-    ///
-    /// # Errors
-    /// [`LoadError`] names the file, and the line that is not of the format.
-    pub fn load(file: &Path, recipe: Recipe) -> Result<Self, LoadError> {
-        let table = Table::load(file)?;
-        let mut numbers: BTreeMap<(String, String), u32> = BTreeMap::new();
-        let mut rows = Vec::new();
-        for row in table.rows() {
-            let name = (row.text("app")?.to_owned(), row.text("func")?.to_owned());
-            let next = u32::try_from(numbers.len()).expect("fewer functions than a u32 counts");
-            let function = *numbers.entry(name).or_insert(next);
-            let duration_s = row.number("duration")?;
-            let start_s = (row.number("end_timestamp")? - duration_s).max(0.0);
-            let run_ns = whole(duration_s * 1e9).max(1_000_000);
-            rows.push((whole(start_s * 1e9), run_ns, function));
-        }
-        rows.sort_by_key(|row| row.0);
-        let span_ns = rows.last().map_or(1, |row| row.0 + 1);
-        let functions = u32::try_from(numbers.len()).expect("fewer functions than a u32 counts");
-        Ok(Self { rows, functions, span_ns, recipe })
-    }
-
-    /// Functions of one copy.
-    #[must_use]
-    pub const fn functions(&self) -> u32 {
-        self.functions
-    }
-
-    /// Invocations of one copy.
-    #[must_use]
-    pub fn invocations(&self) -> usize {
-        self.rows.len()
-    }
-}
-
-impl Workload for Azure2021 {
-    fn arrivals(&self, seed: u64) -> Arrivals<'_> {
-        let mut class = Stream::new(seed, Purpose::Class);
-        let mut memory = Stream::new(seed, Purpose::Memory);
-        let mut rotation = Stream::new(seed, Purpose::Rotation);
-        let (low, high) = self.recipe.memory_mb;
-        let mut all = Vec::with_capacity(self.rows.len());
-        for copy in 0..self.recipe.copies {
-            let classes: Vec<ClassId> =
-                (0..self.functions).map(|_| self.recipe.class(None, &mut class)).collect();
-            let turned_ns = if copy == 0 { 0 } else { rotation.bits() % self.span_ns };
-            for &(start_ns, cpu_ns, function) in &self.rows {
-                all.push(Arrival {
-                    at_ns: (start_ns + turned_ns) % self.span_ns,
-                    function: copy * self.functions + function,
-                    class: classes[usize::try_from(function).expect("an index fits")],
-                    cpu_ns,
-                    memory_peak: whole(memory.uniform(low as f64, high as f64) * MB as f64),
-                });
-            }
-        }
-        all.sort_by_key(|arrival| arrival.at_ns);
-        Box::new(all.into_iter())
-    }
-
-    fn prices(&self) -> &PriceList {
-        &self.recipe.prices
-    }
-
-    fn phases(&self) -> Phases {
-        self.recipe.phases
-    }
-
-    fn recipe(&self) -> String {
-        format!(
-            "Azure 2021, {} invocations of {} functions: {} rotated copies, class {:?}, memory \
-             U({}, {}) MB",
-            self.rows.len(),
-            self.functions,
-            self.recipe.copies,
-            self.recipe.class,
-            self.recipe.memory_mb.0,
-            self.recipe.memory_mb.1
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,25 +273,5 @@ mod tests {
         // Its own mean is 12.5.
         let scaled = Curve::new(curve.points, Some(25.0));
         assert!((scaled.at(0.5) - 20.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_file_that_is_none_is_told_by_its_line() {
-        let folder = std::env::temp_dir().join(format!("fermata-azure-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join("trace.csv");
-        let check = |text: &str, expected: &str| {
-            std::fs::write(&file, text).unwrap();
-            let error = Azure2021::load(&file, Recipe::default()).unwrap_err().to_string();
-            assert!(error.ends_with(expected), "{error}");
-        };
-        let header = "app,func,end_timestamp,duration\n";
-        check(
-            &format!("{header}a,b,1.0,0.5\na,b,x,1\n"),
-            "line 3: \"end_timestamp\" is \"x\", which is no number from 0 up",
-        );
-        check(&format!("{header}a,b,1.0\n"), "line 2: the column \"duration\" is missing here");
-        check("app,func\na,b\n", "line 2: there is no column \"duration\"");
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
