@@ -203,6 +203,12 @@ impl ProcessExecutor {
         self.shared.await_pool(bound)
     }
 
+    /// The warden's process id, while it is there.
+    #[must_use]
+    pub fn warden_id(&self) -> Option<u32> {
+        unpoisoned(&self.warden).as_ref().map(Child::id)
+    }
+
     fn available(&self) -> String {
         let found: Vec<String> =
             self.shared.interpreters.iter().map(Interpreter::runtime).collect();

@@ -19,6 +19,7 @@ use model::limits;
 
 use super::cgroup::Doors;
 use super::{filter, sys};
+use crate::kernel::{self, Band};
 
 /// The id of a sandbox's second process within.
 pub(super) const FIRST_CHILD: Pid = Pid::from_raw(2);
@@ -60,6 +61,8 @@ fn start(payload: Payload) -> io::Result<Infallible> {
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE] {
         sys::set_signal(signal, SigHandler::SigDfl)?;
     }
+    // The warden's own place above all functions is not inherited.
+    kernel::apply(0, Band::Normal { nice: 0 })?;
     set_limits()?;
     drop_rights(payload.user)?;
     umask(Mode::from_bits_truncate(0o022));
@@ -72,7 +75,7 @@ fn start(payload: Payload) -> io::Result<Infallible> {
         strings(environment.map(|(name, value)| format!("{name}={value}").into()).collect())?;
     let program = command.first().ok_or(io::ErrorKind::InvalidInput)?;
     nix::unistd::chdir(super::place::TASK)?;
-    sys::close_from(3);
+    sys::close_at_exec(3)?;
     filter::apply()?;
     Ok(execve(program, &command, &environment)?)
 }

@@ -161,10 +161,12 @@ pub(super) fn set_signal(signal: Signal, action: SigHandler) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor from `first` on.
-pub(super) fn close_from(first: u32) {
-    // SAFETY: the callers are about to replace the process by another program and use none again.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+/// Lets no descriptor from `first` on reach the next program.
+pub(super) fn close_at_exec(first: u32) -> io::Result<()> {
+    // SAFETY: takes integers, and closes nothing now.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
 }
 
 /// Reads the file from its beginning into `buffer`; as kernel files give a new answer each time.

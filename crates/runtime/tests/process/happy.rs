@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::CpuTime;
 use runtime::{Event, Executor};
 
-use crate::house::{House, Options, answer};
+use crate::house::{House, Options, answer, failure};
 
 /// A `provided` bootstrap in shell, by way of bash's own sockets.
 const BOOTSTRAP: &str = r#"#!/bin/bash
@@ -87,4 +87,35 @@ fn a_busy_loop_is_preempted_goes_on_and_has_the_right_result() {
     house.executor.resume(id);
     let expected: u64 = (0..count).map(|n| n * n % 7).sum();
     assert_eq!(answer(&house.finish(id)), expected.to_string());
+}
+
+/// The unmodified crates.io `lambda_runtime`, as `examples/functions/native` uses it. A process
+/// test cannot ask Cargo for another package's program, so it builds it.
+#[test]
+fn a_function_with_the_lambda_runtime_crate_runs_unchanged() {
+    let manifest =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/functions/native/Cargo.toml");
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--manifest-path", manifest, "--message-format=json"])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(built.status.success());
+    let messages = String::from_utf8(built.stdout).unwrap();
+    let program = messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message.get("executable")?.as_str()?.to_owned())
+    });
+    let program = std::fs::read(program.unwrap()).unwrap();
+
+    let house = House::new();
+    let code = Arc::new(house.deploy_bytes("provided.al2023", "", &[("bootstrap", &program)]));
+    let finished = house.run(&code, r#"{"n": 1}"#);
+    let value: serde_json::Value = serde_json::from_str(&answer(&finished)).unwrap();
+    assert_eq!(value["got"]["n"], 1);
+    assert_eq!(value["invocation"], finished.id.to_string());
+    assert_eq!(value["function"], code.function.as_str());
+    let failed = house.run(&code, r#"{"fail": "as asked"}"#);
+    assert!(failure(&failed).message.contains("as asked"), "{failed:?}");
+    assert!(!house.was_cold(failed.id));
 }

@@ -127,6 +127,18 @@ impl House {
     /// A function of tenant `acme` with these files.
     #[track_caller]
     pub(crate) fn deploy(&self, runtime: &str, handler: &str, files: &[(&str, &str)]) -> Code {
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        self.deploy_bytes(runtime, handler, &files)
+    }
+
+    /// The same, with files that are not text.
+    #[track_caller]
+    pub(crate) fn deploy_bytes(
+        &self,
+        runtime: &str,
+        handler: &str,
+        files: &[(&str, &[u8])],
+    ) -> Code {
         let artifact_dir = self.prepare(runtime, handler, &zip(files)).unwrap();
         let n = self.next_id.fetch_add(1, Ordering::Relaxed);
         Code {
@@ -254,13 +266,13 @@ pub(crate) fn id_of(event: &Event) -> InvocationId {
     }
 }
 
-/// A zip of text files; `bootstrap` may be executed.
-pub(crate) fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+/// A zip of files; `bootstrap` may be executed.
+pub(crate) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, text) in files {
         let mode = if *name == "bootstrap" { 0o755 } else { 0o644 };
         writer.start_file(*name, SimpleFileOptions::default().unix_permissions(mode)).unwrap();
-        writer.write_all(text.as_bytes()).unwrap();
+        writer.write_all(text).unwrap();
     }
     writer.finish().unwrap().into_inner()
 }

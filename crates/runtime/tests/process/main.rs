@@ -3,5 +3,8 @@
 #![cfg(feature = "process")]
 #![expect(clippy::unwrap_used, reason = "what surrounds a test may panic as the test may")]
 
+mod calls;
+mod failures;
 mod happy;
 mod house;
+mod walls;
