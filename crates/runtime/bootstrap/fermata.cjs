@@ -23,20 +23,30 @@ class Failed extends Refused {
 
 /**
  * Calls another function and resolves to its answer. `options.class` states a price class; with
- * `options.wait === false` the call is queued, and its invocation's id is the answer.
+ * `options.wait === false` the call is queued, and its invocation's id is the answer. A Buffer is
+ * sent as it is, anything else as JSON; an answer that is not JSON is a Buffer.
  */
 async function invoke(name, payload, options = {}) {
   const headers = { "content-type": "application/json" };
   if (process.env.FERMATA_TOKEN) headers.authorization = `Bearer ${process.env.FERMATA_TOKEN}`;
   if (options.class) headers["x-fermata-class"] = options.class;
   if (options.wait === false) headers["x-fermata-async"] = "true";
-  const body = Buffer.from(JSON.stringify(payload ?? null));
+  const body = Buffer.isBuffer(payload) ? payload : Buffer.from(JSON.stringify(payload ?? null));
   const answer = await ask("POST", `/v1/functions/${name}/invoke`, headers, body);
-  const content = answer.body.length ? JSON.parse(answer.body.toString()) : null;
+  const content = decoded(answer.body);
   if (answer.status === 200) return content;
   if (answer.status === 202) return content.invocation;
   if (answer.status === 424) throw new Failed(content.code, content.detail, content.failure);
   throw new Refused(content.code, content.detail);
+}
+
+function decoded(body) {
+  if (body.length === 0) return null;
+  try {
+    return JSON.parse(body.toString());
+  } catch {
+    return body;
+  }
 }
 
 const agent = new http.Agent({ keepAlive: true });

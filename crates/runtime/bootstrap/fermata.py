@@ -27,6 +27,9 @@ class Failed(Exception):
 def invoke(name, payload=None, class_=None, wait=True):
     """Calls another function and returns its answer.
 
+    A payload of bytes is sent as it is, any other as JSON. An answer that is JSON is decoded, any
+    other is returned as bytes.
+
     `class_` states a price class; the effective one is never lower than the caller's. With
     `wait=False` the call is queued, and its invocation's id is returned at once.
     """
@@ -39,12 +42,13 @@ def invoke(name, payload=None, class_=None, wait=True):
         headers["X-Fermata-Async"] = "true"
     connection = Connection()
     try:
-        body = json.dumps(payload).encode()
+        is_raw = isinstance(payload, (bytes, bytearray))
+        body = bytes(payload) if is_raw else json.dumps(payload).encode()
         status, _, answer = connection.ask("POST", f"/v1/functions/{name}/invoke", headers, body)
     finally:
         connection.close()
     if status == 200:
-        return json.loads(answer) if answer else None
+        return decoded(answer)
     problem = json.loads(answer)
     if status == 202:
         return problem["invocation"]
@@ -52,6 +56,13 @@ def invoke(name, payload=None, class_=None, wait=True):
     if status == 424:
         raise Failed(code, message, problem.get("failure"))
     raise Refused(code, message)
+
+
+def decoded(answer):
+    try:
+        return json.loads(answer) if answer else None
+    except ValueError:
+        return answer
 
 
 class Connection:
