@@ -10,6 +10,23 @@
 //! - the same seed gives the same trace hash, on any number of threads;
 //! - every policy in a comparison sees the same arrivals;
 //! - what arrived is carried to its end and counted by its time of arrival.
+//!
+//! ```
+//! use sim::experiment::{CompareConfig, compare, seeds};
+//! use sim::{Runner, WorldConfig, find};
+//! use sim::workload::synthetic::Synthetic;
+//!
+//! let config = CompareConfig {
+//!     world: WorldConfig { machines: 4, ..WorldConfig::default() },
+//!     policies: ["xx", "hermod"].iter().filter_map(|name| find(name, 3)).collect(),
+//!     seeds: seeds(5),
+//!     tick_ns: None,
+//! };
+//! let comparison = compare(&config, &Synthetic::steady(7.0, 20), &Runner::default());
+//! let critical = &comparison.classes[0];
+//! assert_eq!((critical.policy.as_str(), critical.class.as_str()), ("xx", "critical"));
+//! assert!(critical.before.p99_slowdown.mean >= 1.0);
+//! ```
 
 #![warn(missing_docs)]
 
@@ -28,4 +45,5 @@ pub mod random;
 pub mod scheduler;
 
 pub use policies::{Entry, find, policies};
+pub use runner::{Progress, Runner};
 pub use world::{Outcome, WorldConfig, simulate};

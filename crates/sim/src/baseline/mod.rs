@@ -1,7 +1,7 @@
 //! Schedulers to compare with that have no live form here: they see the whole cluster at once, know
 //! run times, or bind late.
 //!
-//! [`early`] places each invocation on a machine at once; the machine's [`rule`] orders what is
+//! [`early`] places each invocation on a machine at once; the machine's [`local::Rule`] orders what is
 //! there. [`late`] keeps invocations in a central queue until a core is free. [`sparrow`] lets
 //! machines queue for invocations. [`oracle`] is the bound.
 //!
