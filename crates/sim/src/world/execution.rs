@@ -15,7 +15,6 @@ impl World {
         let milestone_ns = self.next_milestone(self.jobs.get(slot));
         let now_ns = self.now_ns;
         let job = self.jobs.get_mut(slot);
-        job.ever_ran = true;
         job.milestone_ns = milestone_ns;
         job.state = State::Running { since_ns: now_ns };
         let at_ns = now_ns + (milestone_ns - job.progress_ns);
@@ -27,7 +26,6 @@ impl World {
 
     pub(super) fn give_share(&mut self, machine: MachineId, id: InvocationId) {
         let Some(slot) = self.ready_to_run(machine, id) else { return };
-        self.jobs.get_mut(slot).ever_ran = true;
         self.shares[index(machine.0)].advance(self.now_ns);
         self.join_share(slot);
         self.replan_shares(machine.0);

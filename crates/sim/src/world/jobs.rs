@@ -42,7 +42,8 @@ pub(crate) struct Entry {
     /// Waits outside that are done.
     pub(crate) io_done: u32,
     pub(crate) restarts: u32,
-    pub(crate) ever_ran: bool,
+    /// Restarts because it was killed, not because its machine was lost.
+    pub(crate) kills: u32,
     /// Memory it comes to use, and how far it has grown: steps of growth done.
     pub(crate) peak: u64,
     pub(crate) level: u32,
@@ -106,7 +107,7 @@ impl Jobs {
             generation,
             io_done: 0,
             restarts: 0,
-            ever_ran: false,
+            kills: 0,
             peak: arrival.memory_peak,
             level: 0,
             resident: 0,

@@ -376,7 +376,8 @@ impl World {
             self.stop(slot, State::Ready);
         }
         self.inputs.push_back(Input::Finished(MachineId(job.machine), job.id));
-        if job.restarts < model::limits::KILL_RESTARTS_MAX {
+        if job.kills < model::limits::KILL_RESTARTS_MAX {
+            self.jobs.get_mut(slot).kills += 1;
             self.begin_anew(slot);
         } else {
             self.counts.failed += 1;
