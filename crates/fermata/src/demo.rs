@@ -152,7 +152,7 @@ impl Demo {
     }
 
     fn measure(&self, platform: &Platform, items: &[&'static Item]) -> anyhow::Result<Offer> {
-        println!("what this machine can do of each function alone:");
+        println!("by the CPU time of a call, all cores could run of each function alone:");
         let offer = Offer::measure(platform.address(), items, |item, result| {
             let name = format!("  {:10} {:12} {:22}", item.name, item.class, item.what);
             match result {

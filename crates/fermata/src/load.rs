@@ -15,6 +15,7 @@ pub(crate) mod machine;
 pub(crate) mod plan;
 pub(crate) mod platform;
 pub(crate) mod plot;
+pub(crate) mod receipt;
 pub(crate) mod report;
 pub(crate) mod server;
 pub(crate) mod statistics;

@@ -144,7 +144,7 @@ fn deploy(platform: &Platform, parts: &[Part], folder: &Path) -> anyhow::Result<
     Ok(())
 }
 
-/// What the machine can do of each function alone, in calls a second.
+/// How many calls a second of each function all cores could run, were there nothing else.
 fn measure(platform: &Platform, parts: &[Part], length: Duration) -> anyhow::Result<Vec<f64>> {
     let address = platform.address();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -153,7 +153,8 @@ fn measure(platform: &Platform, parts: &[Part], length: Duration) -> anyhow::Res
         let request: MakeRequest =
             Arc::new(move |_| invoke(address, &name, class, spin_millis(cpu_ms)));
         let pressure = Pressure { address, connections: 2 * cores, length };
-        let per_s = closed::run(pressure, &request);
+        let closed = closed::run(pressure, &request);
+        let per_s = closed.and_then(|closed| closed.capacity_per_s());
         per_s.with_context(|| format!("measure {}", part.function.name))
     };
     parts.iter().map(measure).collect()

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::monotonic;
 use crate::load::connection::{Answer, Connection, invoke};
 use crate::load::generator::Priority;
+use crate::load::receipt::Receipt;
 use crate::load::statistics::Latencies;
 
 /// A distribution in microseconds.
@@ -77,7 +78,7 @@ impl Probe<'_> {
                 let answer = connection.send(request).await?;
                 trips.record(sent.elapsed());
                 starts.record(first_instruction(&answer, sent_nanos)?);
-                in_platform.record(accounted(&answer)?);
+                in_platform.record(Receipt::parse(&answer)?.before_handler());
             }
             Ok(Probed {
                 start: Micros::of(&starts)?,
@@ -138,33 +139,15 @@ fn first_instruction(answer: &Answer, sent_nanos: i64) -> anyhow::Result<Duratio
     Ok(Duration::from_nanos(nanos))
 }
 
-/// The part of a receipt that tells what went before the first instruction.
-#[derive(Deserialize)]
-struct Receipt {
-    queued_us: u64,
-    waiting_us: u64,
-    starting_us: u64,
-}
-
-fn accounted(answer: &Answer) -> anyhow::Result<Duration> {
-    let text = answer.headers.get("x-fermata-receipt").context("the answer has no receipt")?;
-    let receipt: Receipt = serde_json::from_slice(text.as_bytes()).context("parse the receipt")?;
-    let Receipt { queued_us, waiting_us, starting_us } = receipt;
-    Ok(Duration::from_micros(queued_us + waiting_us + starting_us))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use hyper::StatusCode;
-    use hyper::header::{HeaderMap, HeaderValue};
+    use hyper::header::HeaderMap;
 
     fn answer(body: &'static str) -> Answer {
-        let receipt =
-            r#"{"class":"critical","queued_us":3,"waiting_us":4,"starting_us":5,"running_us":9}"#;
-        let mut headers = HeaderMap::new();
-        headers.insert("x-fermata-receipt", HeaderValue::from_static(receipt));
-        Answer { status: StatusCode::OK, headers, body: Bytes::from_static(body.as_bytes()) }
+        let body = Bytes::from_static(body.as_bytes());
+        Answer { status: StatusCode::OK, headers: HeaderMap::new(), body }
     }
 
     #[test]
@@ -173,12 +156,5 @@ mod tests {
         assert_eq!(at, Duration::from_nanos(250));
         assert!(first_instruction(&answer("999"), 1_000).is_err(), "it ran before it was sent");
         assert!(first_instruction(&answer("<html>"), 0).is_err());
-    }
-
-    #[test]
-    fn the_platform_s_own_account_is_all_that_went_before_the_first_instruction() {
-        assert_eq!(accounted(&answer("")).unwrap(), Duration::from_micros(12));
-        let without = Answer { headers: HeaderMap::new(), ..answer("") };
-        assert!(accounted(&without).is_err());
     }
 }

@@ -182,7 +182,7 @@ impl Bench<'_> {
             let request: MakeRequest =
                 Arc::new(move |_| invoke(address, "empty-wasm-0", TOP, Bytes::from_static(b"{}")));
             let pressure = Pressure { address, connections, length: self.amounts.press };
-            closed::run(pressure, &request).map(rounded)
+            closed::run(pressure, &request).map(|closed| rounded(closed.per_s))
         };
         let fermata_wasm = press(self.platform.address()).context("press the platform")?;
         let bare = self.bare_server()?;

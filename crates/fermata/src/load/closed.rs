@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::connection::Connection;
 use super::generator::Priority;
+use super::receipt::Receipt;
 
 /// What to send.
 pub(crate) type MakeRequest = Arc<dyn Fn(u64) -> Request<Full<Bytes>> + Send + Sync>;
@@ -28,11 +29,55 @@ pub(crate) struct Pressure {
     pub(crate) length: Duration,
 }
 
-/// Presses until the time is over and blocks until then. Gives the answered calls a second.
+/// What came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    /// Answered calls a second.
+    pub(crate) per_s: f64,
+    /// CPU time of a call by the platform's receipts, on average; none of a server without.
+    pub(crate) cpu_of_call: Option<Duration>,
+}
+
+impl Closed {
+    /// How many such calls all cores could run a second, were there nothing else. Unlike the rate
+    /// it does not suffer from what else the machine does.
+    ///
+    /// # Errors
+    /// Where the server gave no receipts, or no CPU time in them.
+    pub(crate) fn capacity_per_s(&self) -> anyhow::Result<f64> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = f64::from(u32::try_from(cores).context("count the cores")?);
+        let cpu = self.cpu_of_call.context("the answers have no receipts")?;
+        if cpu.is_zero() {
+            bail!("the receipts tell of no CPU time");
+        }
+        Ok(cores / cpu.as_secs_f64())
+    }
+}
+
+/// What one connection did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    calls: u32,
+    receipts: u32,
+    cpu: Duration,
+}
+
+impl Done {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls + other.calls,
+            receipts: self.receipts + other.receipts,
+            cpu: self.cpu + other.cpu,
+        }
+    }
+}
+
+/// Presses until the time is over and blocks until then.
 ///
 /// # Errors
 /// The first call that is not answered with success ends it, with its reason.
-pub(crate) fn run(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<f64> {
+pub(crate) fn run(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<Closed> {
     std::thread::scope(|scope| {
         // An own thread, so that the raised priority does not stay with the caller.
         let driver = scope.spawn(|| drive(pressure, request));
@@ -40,7 +85,7 @@ pub(crate) fn run(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<f
     })
 }
 
-fn drive(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<f64> {
+fn drive(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<Closed> {
     Priority::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,11 +98,14 @@ fn drive(pressure: Pressure, request: &MakeRequest) -> anyhow::Result<f64> {
             let number = u64::try_from(index).unwrap_or(u64::MAX) << 32;
             loops.spawn(press(pressure, Arc::clone(request), number, start + pressure.length));
         }
-        let mut answered = 0;
+        let mut done = Done::default();
         while let Some(ended) = loops.join_next().await {
-            answered += ended.context("drive a connection")??;
+            done = done.plus(ended.context("drive a connection")??);
         }
-        Ok(f64::from(answered) / start.elapsed().as_secs_f64())
+        Ok(Closed {
+            per_s: f64::from(done.calls) / start.elapsed().as_secs_f64(),
+            cpu_of_call: done.cpu.checked_div(done.receipts),
+        })
     })
 }
 
@@ -66,17 +114,21 @@ async fn press(
     request: MakeRequest,
     mut number: u64,
     end: Instant,
-) -> anyhow::Result<u32> {
+) -> anyhow::Result<Done> {
     let mut connection = Connection::open(pressure.address).await?;
-    let mut answered = 0;
+    let mut done = Done::default();
     loop {
         let answer = connection.send(request(number)).await?;
         if let Some(code) = answer.error_code() {
             bail!("{code}: {}", String::from_utf8_lossy(&answer.body));
         }
-        (number, answered) = (number + 1, answered + 1);
+        if let Ok(receipt) = Receipt::parse(&answer) {
+            done = done.plus(Done { calls: 0, receipts: 1, cpu: receipt.cpu() });
+        }
+        done.calls += 1;
+        number += 1;
         if Instant::now() >= end {
-            return Ok(answered);
+            return Ok(done);
         }
     }
 }
