@@ -45,19 +45,22 @@ fn main() -> ExitCode {
     for pool in [0, 2] {
         let mut bench = Bench::new(&tokio, pool);
         let name = if pool > 0 { "cold Python, pool" } else { "cold Python, no pool" };
-        report(name, &mut (0..rounds).map(|n| bench.cold(n)).collect());
+        report(name, &mut (0..rounds).map(|n| bench.cold(n)).collect::<Vec<_>>());
         bench.executor.shutdown();
     }
     let mut bench = Bench::new(&tokio, 0);
     let code = bench.deploy(0, TINY);
     bench.round_trip(&code);
-    report("warm round trip", &mut (0..rounds * 5).map(|_| bench.round_trip(&code).1).collect());
+    report(
+        "warm round trip",
+        &mut (0..rounds * 5).map(|_| bench.round_trip(&code).1).collect::<Vec<_>>(),
+    );
     report("preempt to stopped, busy", &mut bench.preemptions(rounds * 5));
     bench.executor.shutdown();
     ExitCode::SUCCESS
 }
 
-fn report(name: &str, micros: &mut Vec<u128>) {
+fn report(name: &str, micros: &mut [u128]) {
     micros.sort_unstable();
     let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
     println!("{name:26} p50 {:7}  p99 {:7}  max {:7}", at(50), at(99), at(100));

@@ -119,9 +119,9 @@ impl ProcessExecutor {
             binds: interpreters.iter().filter_map(|found| found.bind.clone()).collect(),
             memory_bytes: config.memory_bytes,
         };
-        wire::send(ours.as_fd(), &Order::Hello(plan), &[])?;
+        wire::send(ours.as_fd(), &Order::Hello(Box::new(plan)), &[])?;
         let tree = match wire::receive(&ours)? {
-            Some((Answer::Ready(ready), _)) => ready.map_err(io::Error::other)?,
+            Some((Answer::Ready(ready), _)) => *ready.map_err(io::Error::other)?,
             _ => return Err(io::Error::other("the warden ended at once")),
         };
         let (stops, stopping) = mpsc::channel::<Arc<Job>>();
@@ -226,7 +226,7 @@ impl Executor for ProcessExecutor {
 
     fn start(&self, start: Start) {
         let job = Job::new(start, Arc::clone(&self.shared));
-        self.shared.begin(job);
+        self.shared.begin(&job);
     }
 
     fn preempt(&self, id: InvocationId) {
