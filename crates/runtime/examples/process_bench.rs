@@ -55,7 +55,10 @@ fn main() -> ExitCode {
         "warm round trip",
         &mut (0..rounds * 5).map(|_| bench.round_trip(&code).1).collect::<Vec<_>>(),
     );
-    report("preempt to stopped, busy", &mut bench.preemptions(rounds * 5));
+    for band in [Band::Normal { nice: 0 }, Band::Idle] {
+        let name = format!("preempt to stopped, {band:?}");
+        report(&name, &mut bench.preemptions(rounds * 5, band));
+    }
     bench.executor.shutdown();
     ExitCode::SUCCESS
 }
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
 fn report(name: &str, micros: &mut [u128]) {
     micros.sort_unstable();
     let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
-    println!("{name:26} p50 {:7}  p99 {:7}  max {:7}", at(50), at(99), at(100));
+    println!("{name:40} p50 {:7}  p99 {:7}  max {:7}", at(50), at(99), at(100));
 }
 
 impl Bench {
@@ -155,9 +158,10 @@ impl Bench {
         self.round_trip(&code).0
     }
 
-    fn preemptions(&mut self, rounds: u32) -> Vec<u128> {
-        let code = self.deploy(u32::MAX, BUSY);
+    fn preemptions(&mut self, rounds: u32, band: Band) -> Vec<u128> {
+        let code = self.deploy(u32::MAX - u32::from(band == Band::Idle), BUSY);
         let id = self.start(&code);
+        self.executor.set_band(id, band);
         self.wait(|event| matches!(event, Event::Running { .. }));
         let micros = (0..rounds).map(|_| {
             let begun = Instant::now();
@@ -171,6 +175,7 @@ impl Bench {
         let micros = micros.collect();
         let failure = model::Failure::new(model::FailureKind::Cancelled, "done");
         self.executor.end(id, failure);
+        while !matches!(self.events.recv_timeout(BOUND).unwrap().1, Event::Finished(_)) {}
         micros
     }
 }
