@@ -11,6 +11,10 @@ import traceback
 sys.path.insert(0, "/var/runtime")
 from fermata import Connection  # noqa: E402
 
+# Each line is a write of its own. Not unbuffered: then Python drops what a write interrupted by a
+# stop did not take.
+sys.stdout.reconfigure(line_buffering=True)
+
 RUNTIME = "/2018-06-01/runtime"
 
 

@@ -45,22 +45,28 @@ fn main() -> ExitCode {
     for pool in [0, 2] {
         let mut bench = Bench::new(&tokio, pool);
         let name = if pool > 0 { "cold Python, pool" } else { "cold Python, no pool" };
-        report(name, &mut (0..rounds).map(|n| bench.cold(n)).collect());
+        report(name, &mut (0..rounds).map(|n| bench.cold(n)).collect::<Vec<_>>());
         bench.executor.shutdown();
     }
     let mut bench = Bench::new(&tokio, 0);
     let code = bench.deploy(0, TINY);
     bench.round_trip(&code);
-    report("warm round trip", &mut (0..rounds * 5).map(|_| bench.round_trip(&code).1).collect());
-    report("preempt to stopped, busy", &mut bench.preemptions(rounds * 5));
+    report(
+        "warm round trip",
+        &mut (0..rounds * 5).map(|_| bench.round_trip(&code).1).collect::<Vec<_>>(),
+    );
+    for band in [Band::Normal { nice: 0 }, Band::Idle] {
+        let name = format!("preempt to stopped, {band:?}");
+        report(&name, &mut bench.preemptions(rounds * 5, band));
+    }
     bench.executor.shutdown();
     ExitCode::SUCCESS
 }
 
-fn report(name: &str, micros: &mut Vec<u128>) {
+fn report(name: &str, micros: &mut [u128]) {
     micros.sort_unstable();
     let at = |percent: usize| micros[(micros.len() * percent / 100).min(micros.len() - 1)];
-    println!("{name:26} p50 {:7}  p99 {:7}  max {:7}", at(50), at(99), at(100));
+    println!("{name:40} p50 {:7}  p99 {:7}  max {:7}", at(50), at(99), at(100));
 }
 
 impl Bench {
@@ -152,9 +158,10 @@ impl Bench {
         self.round_trip(&code).0
     }
 
-    fn preemptions(&mut self, rounds: u32) -> Vec<u128> {
-        let code = self.deploy(u32::MAX, BUSY);
+    fn preemptions(&mut self, rounds: u32, band: Band) -> Vec<u128> {
+        let code = self.deploy(u32::MAX - u32::from(band == Band::Idle), BUSY);
         let id = self.start(&code);
+        self.executor.set_band(id, band);
         self.wait(|event| matches!(event, Event::Running { .. }));
         let micros = (0..rounds).map(|_| {
             let begun = Instant::now();
@@ -168,6 +175,7 @@ impl Bench {
         let micros = micros.collect();
         let failure = model::Failure::new(model::FailureKind::Cancelled, "done");
         self.executor.end(id, failure);
+        while !matches!(self.events.recv_timeout(BOUND).unwrap().1, Event::Finished(_)) {}
         micros
     }
 }

@@ -79,7 +79,7 @@ impl Tree {
             prefix: String::from("s"),
         });
         let v1 = Self {
-            unified: unified.clone().map(|parent| Place {
+            unified: unified.map(|parent| Place {
                 version: Hierarchy::V2,
                 parent: parent.join(format!("fermata-{key}")),
                 prefix: String::from("s"),

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cgroup::{Hierarchy, Place, Tree};
+use super::shared::unpoisoned;
 use super::sys::read_again;
 use crate::kernel::{self, Band};
 
-/// Weight of nice 0 in version 1, and the same in version 2.
-const SHARES_NORMAL: f64 = 1024.0;
-const WEIGHT_NORMAL: f64 = 100.0;
+const NICE_LOWEST: i8 = 19;
+const WEIGHT_MIN: f64 = 2.0;
 /// One step of nice is this much more or less of a core.
 const NICE_STEP: f64 = 1.25;
 
@@ -28,7 +29,22 @@ pub(super) struct Group {
     oom: Option<(File, &'static str)>,
     /// Members, by kernel thread id.
     threads: PathBuf,
-    scheduling: Option<(PathBuf, Hierarchy)>,
+    scheduling: Option<Scheduling>,
+    weighing: Mutex<Weighing>,
+}
+
+struct Weighing {
+    band: Band,
+    /// Whether it is to notice a stop soon, whatever its band.
+    is_urgent: bool,
+}
+
+struct Scheduling {
+    idle: Option<File>,
+    weight: File,
+    /// The weight of nice 0.
+    normal: f64,
+    weight_max: f64,
 }
 
 enum Stop {
@@ -75,12 +91,14 @@ impl Group {
             memory,
             oom,
             threads: any.group(n).join(threads),
-            scheduling: tree.cpu.as_ref().map(|place| (place.group(n), place.version)),
+            scheduling: tree.cpu.as_ref().map(|place| open_scheduling(place, n)).transpose()?,
+            weighing: Mutex::new(Weighing { band: Band::Normal { nice: 0 }, is_urgent: false }),
         })
     }
 
     /// Begins to take all cores away. [`Group::await_stop`] tells when that took hold.
     pub(super) fn stop(&self) {
+        self.set_urgent(true);
         match &self.stop {
             Stop::Freeze { freeze, .. } => ignore_gone(freeze.write_at(b"1", 0)),
             Stop::Signal { processes } => signal_all(processes, Signal::SIGSTOP),
@@ -89,6 +107,7 @@ impl Group {
 
     /// Lets it use cores again.
     pub(super) fn go_on(&self) {
+        self.set_urgent(false);
         match &self.stop {
             Stop::Freeze { freeze, .. } => ignore_gone(freeze.write_at(b"0", 0)),
             Stop::Signal { processes } => signal_all(processes, Signal::SIGCONT),
@@ -168,9 +187,27 @@ impl Group {
         ids.lines().all(|id| thread_state(id).is_none_or(&wanted))
     }
 
-    /// Tells the kernel how to weigh this sandbox against all else.
+    /// Tells the kernel how to weigh this sandbox against all else, now or when it goes on.
     pub(super) fn set_band(&self, band: Band) {
-        let Some((group, version)) = &self.scheduling else {
+        let mut weighing = unpoisoned(&self.weighing);
+        weighing.band = band;
+        if !weighing.is_urgent {
+            self.weigh(band);
+        }
+    }
+
+    /// A process notices only on a core that it is to stop. One that the kernel keeps from all
+    /// cores, by its low band, could hold what is taken from it for long.
+    fn set_urgent(&self, is_urgent: bool) {
+        let mut weighing = unpoisoned(&self.weighing);
+        if weighing.is_urgent != is_urgent {
+            weighing.is_urgent = is_urgent;
+            self.weigh(if is_urgent { kernel::CONTROL } else { weighing.band });
+        }
+    }
+
+    fn weigh(&self, band: Band) {
+        let Some(scheduling) = &self.scheduling else {
             for id in fs::read_to_string(&self.threads).unwrap_or_default().lines() {
                 if let Ok(id) = id.parse() {
                     // The thread may have ended.
@@ -179,22 +216,17 @@ impl Group {
             }
             return;
         };
-        let idle = if band == Band::Idle { "1" } else { "0" };
+        let idle = if band == Band::Idle { b"1" } else { b"0" };
         // Older kernels have no such file; then the weight alone tells.
-        let has_idle = fs::write(group.join("cpu.idle"), idle).is_ok();
+        let has_idle = scheduling.idle.as_ref().is_some_and(|file| file.write_at(idle, 0).is_ok());
         let nice = match band {
             Band::Idle if has_idle => return,
-            Band::Idle => 19,
+            Band::Idle => NICE_LOWEST,
             Band::Normal { nice } => nice,
         };
-        let (file, normal, most) = match version {
-            Hierarchy::V1 => ("cpu.shares", SHARES_NORMAL, 262_144.0),
-            Hierarchy::V2 => ("cpu.weight", WEIGHT_NORMAL, 10_000.0),
-        };
-        let weight = normal * NICE_STEP.powi(-i32::from(nice));
-        let weight = weight.round().clamp(2.0, most);
-        // Without a weight all sandboxes count alike; who holds a core is not decided here.
-        let _ = fs::write(group.join(file), weight.to_string());
+        let weight = scheduling.normal * NICE_STEP.powi(-i32::from(nice));
+        let weight = weight.round().clamp(WEIGHT_MIN, scheduling.weight_max);
+        ignore_gone(scheduling.weight.write_at(weight.to_string().as_bytes(), 0));
     }
 }
 
@@ -208,6 +240,16 @@ fn open_memory(place: &Place, n: u32) -> io::Result<Memory> {
     };
     let oom = File::open(group.join(oom))?;
     Ok((Some(File::open(group.join(usage))?), Some((oom, word))))
+}
+
+fn open_scheduling(place: &Place, n: u32) -> io::Result<Scheduling> {
+    let group = place.group(n);
+    let open = |name: &str| OpenOptions::new().write(true).open(group.join(name));
+    let (weight, normal, weight_max) = match place.version {
+        Hierarchy::V1 => ("cpu.shares", 1024.0, 262_144.0),
+        Hierarchy::V2 => ("cpu.weight", 100.0, 10_000.0),
+    };
+    Ok(Scheduling { idle: open("cpu.idle").ok(), weight: open(weight)?, normal, weight_max })
 }
 
 fn thread_state(id: &str) -> Option<char> {

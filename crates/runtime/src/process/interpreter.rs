@@ -82,7 +82,7 @@ impl Interpreter {
     pub(super) fn command(&self) -> Vec<OsString> {
         let program = self.program.clone().into_os_string();
         match self.language {
-            Language::Python => vec![program, "-B".into(), "-u".into(), bootstrap::PYTHON.into()],
+            Language::Python => vec![program, "-B".into(), bootstrap::PYTHON.into()],
             Language::Node => vec![program, bootstrap::NODE.into()],
         }
     }

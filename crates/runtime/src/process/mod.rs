@@ -44,6 +44,7 @@ use std::thread;
 use std::time::Duration;
 
 use model::{Failure, InvocationId};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::runtime::Handle;
 
 pub use self::warden::{WARDEN_ARG, warden_main};
@@ -62,6 +63,8 @@ use crate::package;
 
 /// Longest wait for a stop to take hold; what takes longer waits in the kernel.
 const STOP_BOUND: Duration = Duration::from_millis(250);
+/// Longest wait for the warden's first word.
+const START_BOUND_SECONDS: i64 = 30;
 /// Longest wait for sandboxes to go at shutdown.
 const CLOSE_BOUND: Duration = Duration::from_secs(10);
 /// What a `provided` package must have.
@@ -136,11 +139,14 @@ impl ProcessExecutor {
             binds: interpreters.iter().filter_map(|found| found.bind.clone()).collect(),
             memory_bytes: config.memory_bytes,
         };
-        wire::send(ours.as_fd(), &Order::Hello(plan), &[])?;
+        wire::send(ours.as_fd(), &Order::Hello(Box::new(plan)), &[])?;
+        let patience = nix::sys::time::TimeVal::new(START_BOUND_SECONDS, 0);
+        setsockopt(&ours, sockopt::ReceiveTimeout, &patience)?;
         let tree = match wire::receive(&ours)? {
-            Some((Answer::Ready(ready), _)) => ready.map_err(io::Error::other)?,
+            Some((Answer::Ready(ready), _)) => *ready.map_err(io::Error::other)?,
             _ => return Err(io::Error::other("the warden ended at once")),
         };
+        setsockopt(&ours, sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::new(0, 0))?;
         let (stops, stopping) = mpsc::channel::<Arc<Job>>();
         let parts = Parts {
             config,
@@ -247,7 +253,7 @@ impl Executor for ProcessExecutor {
 
     fn start(&self, start: Start) {
         let job = Job::new(start, Arc::clone(&self.shared));
-        self.shared.begin(job);
+        self.shared.begin(&job);
     }
 
     fn preempt(&self, id: InvocationId) {

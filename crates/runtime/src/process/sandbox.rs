@@ -152,10 +152,9 @@ impl Sandbox {
     }
 
     fn stop_idle(&self, slot: &Slot) {
-        if slot.job.is_none() && !slot.is_gone && slot.owner.is_some() {
-            if let Some(group) = self.group() {
-                group.stop();
-            }
+        let is_idle = slot.job.is_none() && !slot.is_gone && slot.owner.is_some();
+        if let Some(group) = self.group().filter(|_| is_idle) {
+            group.stop();
         }
     }
 
@@ -241,7 +240,7 @@ impl Sandbox {
         let mut end = String::from("the sandbox was ended");
         let Ok(control) = sys::watchable(control.into()) else { return self.ended(&end) };
         while let Ok(mut ready) = control.readable().await {
-            match ready.try_io(|control| wire::receive(control)) {
+            match ready.try_io(wire::receive) {
                 Err(_would_block) => {}
                 Ok(Ok(Some((news, descriptors)))) => match self.hear(news, descriptors) {
                     None => {}
@@ -257,7 +256,7 @@ impl Sandbox {
     fn hear(self: &Arc<Self>, news: News, mut descriptors: Vec<OwnedFd>) -> Option<String> {
         match news {
             News::Listening => {
-                let opened = descriptors.pop().ok_or(io::ErrorKind::InvalidData.into());
+                let opened = descriptors.pop().ok_or_else(|| io::ErrorKind::InvalidData.into());
                 let error = opened.and_then(|listener| self.open(listener)).err()?;
                 self.shared.discard(self);
                 Some(format!("the sandbox could not be opened: {error}"))

@@ -117,17 +117,17 @@ impl Shared {
 
     /// Gives the invocation a sandbox: a warm one of its own, else a generic interpreter, else a
     /// new one.
-    pub(super) fn begin(self: &Arc<Self>, job: Arc<Job>) {
-        unpoisoned(&self.jobs).insert(job.id(), Arc::clone(&job));
+    pub(super) fn begin(self: &Arc<Self>, job: &Arc<Job>) {
+        unpoisoned(&self.jobs).insert(job.id(), Arc::clone(job));
         self.wake_sampler();
         if self.is_closed() {
-            fail(&job, "the process runtime has stopped");
+            fail(job, "the process runtime has stopped");
             return;
         }
         let owner = Owner::of(&job.start.code);
         loop {
             let Some(sandbox) = unpoisoned(&self.pool).take_warm(&owner) else { break };
-            if matches!(sandbox.claim(owner.clone(), &job), Claim::Taken) {
+            if matches!(sandbox.claim(owner.clone(), job), Claim::Taken) {
                 job.attach(&sandbox, false);
                 return;
             }
@@ -138,7 +138,7 @@ impl Shared {
             loop {
                 let Some(sandbox) = unpoisoned(&self.pool).take_generic(language) else { break };
                 self.refill_soon();
-                if matches!(sandbox.claim(owner.clone(), &job), Claim::Taken) {
+                if matches!(sandbox.claim(owner.clone(), job), Claim::Taken) {
                     job.attach(&sandbox, true);
                     let order = Order::Attach { n: sandbox.n, code: super::code_dir(code) };
                     self.order(&order, &[]);
@@ -146,8 +146,8 @@ impl Shared {
                 }
             }
         }
-        if let Err(error) = self.begin_fresh(&job, owner, language) {
-            fail(&job, &format!("make a sandbox: {error}"));
+        if let Err(error) = self.begin_fresh(job, owner, language) {
+            fail(job, &format!("make a sandbox: {error}"));
         }
     }
 
@@ -252,6 +252,8 @@ impl Shared {
         for job in self.jobs() {
             fail(&job, "the warden is gone");
         }
+        // Its sandboxes die with it; what they leave nobody else removes before the next start.
+        self.tree.remove_leftovers();
         self.fewer_sandboxes.notify_all();
     }
 

@@ -56,14 +56,14 @@ fn serve(server: BorrowedFd<'_>) -> io::Result<()> {
     };
     let made = prepare(&mut plan);
     let failed = made.as_ref().err().map(|error| io::Error::other(error.to_string()));
-    let ready = made.map(|()| plan.tree.clone()).map_err(|error| error.to_string());
+    let ready = made.map(|()| Box::new(plan.tree.clone())).map_err(|error| error.to_string());
     wire::send(server, &Answer::Ready(ready), &[])?;
     if let Some(error) = failed {
         return Err(error);
     }
     let mut warden = Warden {
         layout: Layout::new(&plan),
-        plan,
+        plan: *plan,
         sandboxes: BTreeMap::new(),
         leaving: BTreeMap::new(),
     };
@@ -171,7 +171,7 @@ impl Warden {
                     output,
                 };
                 init::live(Parts { recipe, layout: &layout, control, payload });
-                #[expect(clippy::exit, reason = "a forked child must not go on as the warden")]
+                // A forked child must not go on as the warden.
                 std::process::exit(0)
             }
         }

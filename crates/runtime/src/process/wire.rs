@@ -25,7 +25,7 @@ const DESCRIPTORS_MAX: usize = 4;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// The first one: how this server's sandboxes are.
-    Hello(Plan),
+    Hello(Box<Plan>),
     /// Make sandbox `n`. Beside it: its control socket and where its output goes.
     Create(Box<Recipe>),
     /// Mount this code in sandbox `n`. Answered by [`Answer::Attached`].
@@ -38,7 +38,7 @@ pub(super) enum Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// To `Hello`: the control groups that it can make, or why it cannot make sandboxes.
-    Ready(Result<Tree, String>),
+    Ready(Result<Box<Tree>, String>),
     /// To `Attach`.
     Attached { n: u32, error: Option<String> },
     /// To `Create`, only where it failed.

@@ -119,3 +119,80 @@ fn a_function_with_the_lambda_runtime_crate_runs_unchanged() {
     assert!(failure(&failed).message.contains("as asked"), "{failed:?}");
     assert!(!house.was_cold(failed.id));
 }
+
+#[test]
+fn a_function_preempted_before_it_runs_begins_at_resume() {
+    for pool in [0, 1] {
+        let house = House::with(Options { pool, ..Options::default() });
+        let code = house.python("def handler(event, context):\n    return 'ran'\n");
+        let id = house.start(&code, "null");
+        house.executor.preempt(id);
+        house.wait_for(id, |e| matches!(e, Event::Stopped { .. }));
+        let other = house.python("def handler(event, context):\n    return 'other'\n");
+        assert_eq!(answer(&house.run(&other, "null")), "\"other\"");
+        assert_eq!(house.events(id).len(), 1, "{:?}", house.events(id));
+        house.executor.resume(id);
+        assert_eq!(answer(&house.finish(id)), "\"ran\"");
+    }
+}
+
+#[test]
+fn many_at_once_each_have_a_sandbox_and_their_own_answer() {
+    let house = House::with(Options { pool: 2, ..Options::default() });
+    let code = house.python("def handler(event, context):\n    return event * 2\n");
+    let ids: Vec<_> = (0..12).map(|n| (n, house.start(&code, &n.to_string()))).collect();
+    for (n, id) in ids {
+        assert_eq!(answer(&house.finish(id)), (n * 2).to_string());
+    }
+}
+
+#[test]
+fn a_runtime_that_is_not_here_is_refused_with_those_that_are() {
+    let house = House::new();
+    let package = crate::house::zip(&[("app.py", b"")]);
+    let refused =
+        |runtime, handler| house.prepare(runtime, handler, &package).unwrap_err().to_string();
+    let python2 = refused("python2.7", "app.handler");
+    assert!(python2.contains("here are: provided, python3."), "{python2}");
+    assert!(refused("provided", "").contains("no executable file"));
+    assert!(refused("python3", "handler").contains("not module.function"));
+    let in_force = house.executor.in_force().join("\n");
+    assert!(in_force.contains("cgroup v") && in_force.contains("python3."), "{in_force}");
+}
+
+#[test]
+fn a_function_sees_the_environment_that_it_was_promised() {
+    let house = House::new();
+    let mut code = Arc::unwrap_or_clone(house.python("import os\ndef handler(event, context):\n    return [dict(os.environ), context.fermata_class, context.traceparent, context.get_remaining_time_in_millis() > 0]\n"));
+    code.environment = vec![
+        ("MINE".into(), "own".into()),
+        ("AWS_LAMBDA_RUNTIME_API".into(), "192.0.2.1:80".into()),
+        ("_HANDLER".into(), "other".into()),
+    ];
+    let finished = house.run(&Arc::new(code), "null");
+    let seen: serde_json::Value = serde_json::from_str(&answer(&finished)).unwrap();
+    let expected = [
+        ("MINE", "own"),
+        ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+        ("FERMATA_ENDPOINT", "http://127.0.0.1:9001"),
+        ("_HANDLER", "app.handler"),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("HOME", "/tmp"),
+        ("FERMATA_TOKEN", "token-3"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(seen[0][name], value, "{name}");
+    }
+    let outside: Vec<&String> = seen[0]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| name.starts_with("CARGO") || name.starts_with("NEXTEST"))
+        .collect();
+    assert!(outside.is_empty(), "{outside:?}");
+    assert_eq!(
+        (&seen[1], &seen[2], &seen[3]),
+        (&"standard".into(), &"00-trace".into(), &true.into())
+    );
+}

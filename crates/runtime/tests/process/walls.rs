@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::FailureKind;
 use runtime::{Event, Executor, Network, Reclaim};
 
-use crate::house::{House, answer, failure};
+use crate::house::{House, Options, answer, failure};
 
 /// The answer of a Python handler with this body.
 #[track_caller]
@@ -177,6 +177,56 @@ fn when_the_warden_is_gone_everything_ends_and_says_so() {
     let finished = house.finish(id);
     assert!([FailureKind::Platform, FailureKind::Exited].contains(&failure(&finished).kind));
     assert_eq!(failure(&house.run(&code, "null")).kind, FailureKind::Platform);
+}
+
+/// Where the process that is to be killed writes what must then be gone.
+const VICTIM: &str = "FERMATA_TEST_VICTIM";
+
+/// Not a test by itself: the server that the next one kills.
+#[test]
+fn a_server_that_is_about_to_be_killed() {
+    let Some(report) = std::env::var_os(VICTIM) else { return };
+    let house = House::with(Options { pool: 1, ..Options::default() });
+    let code = house.python("import subprocess\ndef handler(event, context):\n    subprocess.Popen(['/bin/sleep', '1000'])\n    while True:\n        pass\n");
+    let id = house.start(&code, "null");
+    house.wait_for(id, |e| matches!(e, Event::Running { .. }));
+    let warden = house.executor.warden_id().unwrap();
+    let mut lines = vec![format!("/proc/{warden}")];
+    lines.extend(groups_of(&house).iter().map(|group| group.display().to_string()));
+    fs::write(Path::new(&report).with_extension("part"), lines.join("\n")).unwrap();
+    fs::rename(Path::new(&report).with_extension("part"), report).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn when_the_server_is_killed_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let mut server = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "walls::a_server_that_is_about_to_be_killed"])
+        .env(VICTIM, &report)
+        .env("TMPDIR", folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the server runs a function", || report.exists());
+    let lines = fs::read_to_string(&report).unwrap();
+    assert!(lines.lines().count() > 3 && lines.lines().all(|path| Path::new(path).exists()));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    until("all is gone", || !lines.lines().any(|path| Path::new(path).exists()));
+}
+
+/// Waits for what no event tells of.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
