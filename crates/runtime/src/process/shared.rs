@@ -293,7 +293,7 @@ impl Shared {
         }
         let was_generic = unpoisoned(&self.pool).remove(sandbox);
         self.order(&Order::Remove { n: sandbox.n }, &[]);
-        if was_generic {
+        if was_generic && !self.is_closed() {
             tracing::warn!(n = sandbox.n, "a generic interpreter ended by itself");
         }
     }
