@@ -43,7 +43,9 @@ pub(super) async fn serve(sandbox: Arc<Sandbox>, listener: TcpListener) {
 async fn connection(sandbox: Arc<Sandbox>, stream: TcpStream, peer: SocketAddr) {
     if sandbox.has_network() {
         let user = sandbox.shared.user(sandbox.n);
-        if !peer::is_of_user(peer, user) {
+        let is_own = stream.local_addr().is_ok_and(|near| peer::is_of_user(near, peer, user));
+        if !is_own {
+            tracing::debug!(n = sandbox.n, %peer, "a stranger's connection is closed");
             return;
         }
     }
