@@ -12,7 +12,6 @@ mod bare;
 mod busy;
 mod flood;
 mod functions;
-mod monotonic;
 mod preempt;
 mod probe;
 mod start;

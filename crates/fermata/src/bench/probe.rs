@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use runtime::kernel::monotonic_nanos;
 use serde::Serialize;
 
-use super::monotonic;
 use crate::load::connection::{Answer, Connection, invoke};
 use crate::load::generator::Priority;
 use crate::load::receipt::Receipt;
@@ -74,7 +74,7 @@ impl Probe<'_> {
             for function in &self.functions {
                 tokio::time::sleep(self.gap).await;
                 let request = invoke(self.address, function, self.class, Bytes::from_static(b"0"));
-                let (sent, sent_nanos) = (Instant::now(), monotonic::now_nanos());
+                let (sent, sent_nanos) = (Instant::now(), monotonic_nanos());
                 let answer = connection.send(request).await?;
                 trips.record(sent.elapsed());
                 starts.record(first_instruction(&answer, sent_nanos)?);
@@ -131,11 +131,11 @@ fn check(answer: &Answer) -> anyhow::Result<()> {
     }
 }
 
-fn first_instruction(answer: &Answer, sent_nanos: i64) -> anyhow::Result<Duration> {
+fn first_instruction(answer: &Answer, sent_nanos: u64) -> anyhow::Result<Duration> {
     check(answer)?;
     let text = String::from_utf8_lossy(&answer.body);
-    let at: i64 = text.trim().parse().with_context(|| format!("read the time in {text:?}"))?;
-    let nanos = u64::try_from(at - sent_nanos).context("the function's clock is another one")?;
+    let at: u64 = text.trim().parse().with_context(|| format!("read the time in {text:?}"))?;
+    let nanos = at.checked_sub(sent_nanos).context("the function's clock is another one")?;
     Ok(Duration::from_nanos(nanos))
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use runtime::kernel;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
@@ -64,7 +65,9 @@ pub(crate) struct Measured {
 /// Whether the kernel let the generator raise its own priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Priority {
-    /// As the platform's control plane: the client cannot be the victim of the flood it sends.
+    /// Before all functions and groups of them: the client cannot be the victim of its own flood.
+    RealTime,
+    /// As the platform's control plane: before all functions of the client's own group.
     Raised,
     /// As any process: latencies include the client's own waiting for a core.
     Normal,
@@ -73,18 +76,25 @@ pub(crate) enum Priority {
 impl Priority {
     /// Raises the calling thread as far as it is permitted.
     pub(crate) fn raise() -> Self {
-        match runtime::kernel::apply(0, runtime::kernel::CONTROL) {
-            Ok(()) => Self::Raised,
-            Err(_) => Self::Normal,
+        if kernel::apply_before_all_bands(0).is_ok() {
+            Self::RealTime
+        } else if kernel::apply(0, kernel::CONTROL).is_ok() {
+            Self::Raised
+        } else {
+            Self::Normal
         }
     }
 
     /// One sentence for a report.
     pub(crate) const fn note(self) -> &'static str {
         match self {
+            Self::RealTime => {
+                "the load generator ran at real-time priority, so that it was no victim of its own \
+                 flood"
+            }
             Self::Raised => {
                 "the load generator ran at the control plane's priority (nice -20), so that it was \
-                 not a victim of its own flood"
+                 hardly a victim of its own flood"
             }
             Self::Normal => {
                 "the load generator could not raise its priority: latencies include its own wait \
@@ -143,11 +153,11 @@ fn drive(
     mut progress: impl FnMut(Progress),
 ) -> anyhow::Result<Measured> {
     let priority = Priority::raise();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the load generator")?;
-    runtime.block_on(async {
+    executor.block_on(async {
         let mut driver = Driver::new(plan, settings, start);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -290,7 +300,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         thread::spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
