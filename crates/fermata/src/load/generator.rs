@@ -302,7 +302,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         thread::spawn(move || {
-            runtime.block_on(async {
+            executor.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
                     let connection = hyper::server::conn::http1::Builder::new()
