@@ -56,15 +56,7 @@ impl Platform {
         fs::create_dir_all(start.data_dir).context("make a folder for the platform's data")?;
         let mut command = own_command(&executable);
         command
-            .args([
-                "serve",
-                "--dev",
-                "--with-parent",
-                "--admission",
-                "100000",
-                "--drain-seconds",
-                DRAIN_SECONDS,
-            ])
+            .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
             .args(["--listen", start.listen, "--policy", start.policy, "--data"])
             .arg(start.data_dir);
         let server = Server::start(command, Speaks::Stdout, &start.data_dir.join("serve.log"))?;
