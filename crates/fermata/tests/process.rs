@@ -1,6 +1,8 @@
 //! Process functions through the built server: Python, Node and native programs, chains across
 //! kinds, and each way in which a handler can go wrong.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::path::Path;
