@@ -26,7 +26,7 @@ pub(super) fn zip_folder(folder: &Path) -> Result<Vec<u8>, Failed> {
 
 /// One source file as a zip.
 pub(super) fn zip_file(file: &Path) -> Result<Vec<u8>, Failed> {
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
     zip_files(folder, &[file.to_owned()])
 }
 

@@ -151,7 +151,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
         data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("fermata-data")),
         store: parse_store(args.store.or(file.store).as_deref())?,
-        cores: args.cores.or(file.cores).unwrap_or((cores_here / per_machine).max(1)),
+        cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),
         memory: Bytes64(memory.map_or(memory_share, |size| size.0)),
         machines,
         shards,
