@@ -20,7 +20,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
         command::run("cargo", lint.into_iter().chain(["--", "-D", "warnings"]))
     })?;
     step("docs", || {
-        let doc = ["doc", "--release", "--workspace", "--no-deps", "--quiet"];
+        // Private items too: the docs that explain a module are for whoever reads its source.
+        let private = "--document-private-items";
+        let doc = ["doc", "--release", "--workspace", "--no-deps", "--quiet", private];
         run_with("cargo", doc, &[("RUSTDOCFLAGS", "-D warnings")])
     })?;
     step("tests", || run_tests(&[]))
