@@ -9,17 +9,6 @@ use store::{Charge, FailureNote, InvocationRecord, Mode, RecordOutcome};
 use crate::control::{Ended, Peek, Place, Reason, word};
 use crate::types::{Durations, InvocationInfo, InvocationStatus, Phase, Step};
 
-/// Phases in the order in which a trace keeps them.
-const KEPT: [Phase; 7] = [
-    Phase::Queued,
-    Phase::Waiting,
-    Phase::Starting,
-    Phase::Preempted,
-    Phase::Blocked,
-    Phase::Running,
-    Phase::Total,
-];
-
 /// What the store keeps of an invocation that ended.
 pub(crate) fn to_record(ended: Ended, prices: &PriceList) -> InvocationRecord {
     let trace = render_trace(&ended, prices);
@@ -130,11 +119,11 @@ fn step(arrived: Timestamp, at: Timestamp, reason: &Reason, prices: &PriceList) 
     Step { after: at.since(arrived), what: reason.what(), why: reason.why(prices).into_owned() }
 }
 
-/// `{"us":[durations in KEPT order],"preemptions":n,"steps":[[µs after arrival,what,why],…]}`
+/// `{"us":[durations in the order of `Phase::ALL`],"preemptions":n,"steps":[[µs after arrival,what,why],…]}`
 fn render_trace(ended: &Ended, prices: &PriceList) -> String {
     let flight = &ended.flight;
     let arrived = flight.work.arrived;
-    let lengths: Vec<u64> = KEPT.iter().map(|p| micros(flight.durations.of(*p))).collect();
+    let lengths: Vec<u64> = Phase::ALL.iter().map(|p| micros(flight.durations.of(*p))).collect();
     let steps: Vec<Value> = flight
         .steps
         .iter()

@@ -467,3 +467,16 @@ impl ClassStatus {
         }
     }
 }
+
+impl Phase {
+    /// Every phase, in the order in which an invocation may pass them; stored traces keep them so.
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Waiting,
+        Self::Starting,
+        Self::Preempted,
+        Self::Blocked,
+        Self::Running,
+        Self::Total,
+    ];
+}

@@ -31,16 +31,6 @@ const BOUNDS: [Duration; 20] = [
     Duration::from_secs(60),
 ];
 
-const PHASES: [Phase; 7] = [
-    Phase::Queued,
-    Phase::Waiting,
-    Phase::Starting,
-    Phase::Preempted,
-    Phase::Blocked,
-    Phase::Running,
-    Phase::Total,
-];
-
 /// How far back "recent" reaches.
 const RECENT: Duration = Duration::from_secs(10);
 /// Latencies remembered of one class for its recent quantiles.
@@ -66,7 +56,7 @@ struct Class {
 impl Meters {
     pub(crate) fn new(prices: &PriceList) -> Self {
         let class = || Class {
-            phases: vec![([0; BOUNDS.len() + 1], Duration::ZERO); PHASES.len()],
+            phases: vec![([0; BOUNDS.len() + 1], Duration::ZERO); Phase::ALL.len()],
             ..Class::default()
         };
         Self { classes: prices.iter().map(|_| class()).collect() }
@@ -92,7 +82,7 @@ impl Meters {
         class.preemptions += u64::from(durations.preemptions);
         class.cpu = class.cpu + receipt.cpu;
         class.cost += receipt.total();
-        for (phase, (counts, sum)) in PHASES.iter().zip(&mut class.phases) {
+        for (phase, (counts, sum)) in Phase::ALL.iter().zip(&mut class.phases) {
             let length = durations.of(*phase);
             counts[BOUNDS.partition_point(|bound| *bound < length)] += 1;
             *sum += length;
@@ -122,7 +112,7 @@ impl Class {
         let histogram = |(phase, (counts, sum)): (&Phase, &([u64; 21], Duration))| {
             (*phase, PhaseHistogram { bounds: &BOUNDS, counts: counts.to_vec(), sum: *sum })
         };
-        PHASES.iter().zip(&self.phases).map(histogram).collect()
+        Phase::ALL.iter().zip(&self.phases).map(histogram).collect()
     }
 
     fn recent_quantiles(&mut self, now: Timestamp) -> (Option<Duration>, Option<Duration>) {
