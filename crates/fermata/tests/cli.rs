@@ -10,6 +10,12 @@ fn check(said: &support::Said, code: i32, text: &str) {
     assert!(said.err.contains(text), "{said:?}");
 }
 
+fn calls_billed(server: &Server) -> u64 {
+    let bill = server.json(&["bill"]);
+    let rows = bill["items"].as_array().into_iter().flatten();
+    rows.filter_map(|row| row["invocations"].as_u64()).sum()
+}
+
 #[test]
 fn a_function_is_deployed_called_looked_at_and_deleted() {
     let server = Server::dev(&[]);
@@ -36,14 +42,7 @@ fn a_function_is_deployed_called_looked_at_and_deleted() {
     assert_eq!(list["items"].as_array().unwrap().len(), 3);
     let classes = server.json(&["invocations", "list", "--class", "critical"]);
     assert_eq!(classes["items"].as_array().unwrap().len(), 1);
-    let bill = server.json(&["bill"]);
-    let calls: u64 = bill["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["invocations"].as_u64().unwrap())
-        .sum();
-    assert_eq!(calls, 3);
+    assert_eq!(calls_billed(&server), 3);
 
     server.ok(&["deploy", &guest("empty"), "--name", "echo"]);
     assert_eq!(server.ok(&["invoke", "echo", "x"]), "");
@@ -243,14 +242,7 @@ fn everything_accepted_is_there_after_kill_9() {
             said.out.contains("\"succeeded\"")
         });
     }
-    let bill = server.json(&["bill"]);
-    let calls: u64 = bill["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["invocations"].as_u64().unwrap())
-        .sum();
-    assert_eq!(calls, 22);
+    assert_eq!(calls_billed(&server), 22);
 }
 
 #[test]
