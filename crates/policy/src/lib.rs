@@ -113,7 +113,7 @@ pub struct MachineConfig {
     /// Cores that functions may hold at once.
     pub cores: usize,
     /// Functions started and not finished that it takes, blocked ones not counted; above,
-    /// [`MachineOutput::Refuse`].
+    /// [`ToShard::Refused`].
     pub admission_max: usize,
     /// The classes and their prices.
     pub prices: PriceList,
