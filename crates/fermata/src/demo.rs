@@ -43,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "fermata-demo.svg")]
     svg: PathBuf,
     /// Seconds of load under each policy
-    #[arg(long, value_name = "N", default_value_t = 18, value_parser = clap::value_parser!(u16).range(3..=3_600))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(3..=3_600))]
     seconds: u16,
     /// Policies to compare
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "xx,hermod")]
