@@ -54,9 +54,11 @@ fn main() -> ExitCode {
 }
 
 /// The demo and the benches need the example programs beside the binary, so the whole workspace is
-/// built.
+/// built. Figures name the commit that they belong to.
 fn run_fermata(subcommand: &str, args: &[String]) -> anyhow::Result<()> {
-    command::run("cargo", ["build", "--release", "--workspace"])?;
+    let commit = command::output("git", ["describe", "--always", "--dirty"]).unwrap_or_default();
+    let build = ["build", "--release", "--workspace"];
+    command::run_with("cargo", build, &[("FERMATA_COMMIT", commit.trim())])?;
     let fermata = command::root().join("target/release/fermata");
     let fermata = fermata.to_str().ok_or_else(|| anyhow::anyhow!("the path is not UTF-8"))?;
     command::run(fermata, [subcommand].into_iter().chain(args.iter().map(String::as_str)))
