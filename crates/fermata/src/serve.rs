@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,
-    /// End with the process that started this one, however that ends
+    /// End with the process that started this one; in a session of its own
     #[arg(long, hide = true)]
     with_parent: bool,
     /// Configuration file; flags and environment variables go before it
@@ -73,8 +73,7 @@ pub(crate) struct Args {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.with_parent {
-        let ended = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
-        ended.context("ask to be told of the parent's end")?;
+        follow_parent()?;
     }
     let config = config::load(args)?;
     if config.dev && !config.listen.ip().is_loopback() {
@@ -88,6 +87,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = platform::runtime().context("start the control plane's threads")?;
     runtime.block_on(serve(config))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends with the parent, and competes for the cores as a group of its own.
+///
+/// Where the kernel groups processes by session (autogroup), nice values count only inside a group,
+/// and this whole process, control plane and Wasm functions, would weigh as much as one sandbox.
+fn follow_parent() -> anyhow::Result<()> {
+    let told = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+    told.context("ask to be told of the parent's end")?;
+    // Where this is not permitted, or not grouped, the server runs as any other.
+    if nix::unistd::setsid().is_ok() {
+        let _ = std::fs::write("/proc/self/autogroup", "-20");
+    }
+    Ok(())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
