@@ -71,12 +71,13 @@ fn a_python_function_answers_logs_and_is_reused() {
 fn each_way_a_handler_goes_wrong_has_its_code_and_the_next_call_works() {
     let server = Server::dev(&[]);
     let file = write(server.data(), "app.py", HANDLERS);
-    server.ok(&["deploy", &file, "--timeout", "2"]);
+    server.ok(&["deploy", &file]);
+    server.ok(&["deploy", &file, "--name", "hasty", "--timeout", "1"]);
+    check_fails(&server, &["invoke", "hasty", "{\"do\":\"hang\"}"], "timed-out");
     for (what, code) in [
         ("throw", "handler-error"),
         ("exit", "exited"),
         ("abort", "exited"),
-        ("hang", "timed-out"),
         ("large", "response-too-large"),
         ("unserializable", "handler-error"),
     ] {
