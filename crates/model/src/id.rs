@@ -22,6 +22,19 @@ impl InvocationId {
     }
 }
 
+/// An execution: a durable instance of an orchestrating function. Sorts by time of birth, like an
+/// invocation's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExecutionId(pub u128);
+
+impl ExecutionId {
+    /// An id of that time.
+    #[must_use]
+    pub const fn from_parts(millis: u64, random: u128) -> Self {
+        Self(InvocationId::from_parts(millis, random).0)
+    }
+}
+
 /// An API key, without its secret: `key_` and 26 characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u128);
@@ -101,6 +114,21 @@ impl FromStr for InvocationId {
     }
 }
 
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_base32("exe_", self.0, f)
+    }
+}
+
+impl FromStr for ExecutionId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wanted = IdError { wanted: "an execution id (exe_ and 26 characters)" };
+        parse_base32("exe_", text).map(Self).ok_or(wanted)
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_base32("key_", self.0, f)
@@ -159,6 +187,7 @@ mod tests {
             let id = InvocationId(value);
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(KeyId(value).to_string().parse(), Ok(KeyId(value)));
+            assert_eq!(ExecutionId(value).to_string().parse(), Ok(ExecutionId(value)));
         }
         assert_eq!(InvocationId(33).to_string(), "inv_00000000000000000000000011");
     }

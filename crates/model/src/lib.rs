@@ -22,12 +22,13 @@ pub mod id;
 pub mod limits;
 pub mod outcome;
 pub mod receipt;
+pub mod suspend;
 pub mod time;
 
 pub use amount::{Amount, ByteSeconds, Bytes64, CpuTime, MemoryPrice, Price};
 pub use class::{ClassId, PriceClass, PriceList, PriceListError};
 pub use function::{FunctionName, Kind, NameError, Version};
-pub use id::{IdError, InvocationId, KeyId, MachineId, ShardId, TenantName};
+pub use id::{ExecutionId, IdError, InvocationId, KeyId, MachineId, ShardId, TenantName};
 pub use outcome::{Failure, FailureKind, Outcome};
 pub use receipt::Receipt;
 pub use time::Timestamp;
