@@ -80,12 +80,21 @@ pub struct EvalError {
     pub name: ErrorName,
     /// AWS's words.
     pub cause: String,
+    /// The field of the state in which it stood (`Output/result`), where AWS tells it.
+    pub location: Option<String>,
 }
 
 impl EvalError {
     /// An error of that name.
     pub fn new(name: ErrorName, cause: impl Into<String>) -> Self {
-        Self { name, cause: cause.into() }
+        Self { name, cause: cause.into(), location: None }
+    }
+
+    /// The same, in that field of the state.
+    #[must_use]
+    pub fn at(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
+        self
     }
 }
 
