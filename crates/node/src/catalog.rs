@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::{FunctionName, KeyId, PriceList, TenantName, Timestamp, Version};
-use runtime::{Code, Network};
+use runtime::{Code, Durable, Network};
 use sha2::{Digest, Sha256};
 use store::{FunctionQuery, FunctionVersion, Key, Store, Tenant};
 use tokio::sync::OnceCell;
@@ -157,6 +157,7 @@ impl Catalog {
             network: if spec.network { Network::Granted } else { Network::None },
             timeout: spec.timeout,
             response_bytes_max: self.response_bytes_max,
+            durable: Durable::No,
             hash,
             artifact_dir: self.artifact_dir(&spec.tenant, &spec.runtime, hash),
         });

@@ -115,6 +115,7 @@ impl Handle {
                 network: runtime::Network::None,
                 timeout: spec.timeout,
                 response_bytes_max: 0,
+                durable: runtime::Durable::No,
                 hash: hash.0,
                 artifact_dir: inner.catalog.artifact_dir(&spec.tenant, &spec.runtime, hash.0),
             };

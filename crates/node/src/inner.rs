@@ -349,7 +349,8 @@ pub(crate) fn make_artifact(
     let parent = place.parent().expect("an artifact lies in its tenant's folder");
     let fresh = parent.join(format!("new-{}", ids::token()));
     std::fs::create_dir_all(&fresh).map_err(|e| internal("make a folder for the artifact", e))?;
-    let prepare = Prepare { runtime: &code.runtime, handler: &code.handler, package };
+    let prepare =
+        Prepare { runtime: &code.runtime, handler: &code.handler, package, durable: code.durable };
     let made = executor.prepare(&prepare, &fresh).map_err(bad_package).and_then(|_| {
         match std::fs::rename(&fresh, place) {
             Ok(()) => Ok(()),

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use model::{InvocationId, Timestamp, Version};
 use runtime::kernel::Band;
 use runtime::process::{Config, ProcessExecutor, WARDEN_ARG, warden_main};
-use runtime::{Call, CallResult, Clock, Code, Event, Executor, Network, Platform, Prepare, Start};
+use runtime::{
+    Call, CallResult, Clock, Code, Durable, Event, Executor, Network, Platform, Prepare, Start,
+};
 
 const TINY: &str = "def handler(event, context):\n    return event\n";
 const BUSY: &str = "def handler(event, context):\n    while True:\n        pass\n";
@@ -98,7 +100,12 @@ impl Bench {
         writer.start_file("app.py", zip::write::SimpleFileOptions::default()).unwrap();
         writer.write_all(text.as_bytes()).unwrap();
         let package = writer.finish().unwrap().into_inner();
-        let code = Prepare { runtime: "python3", handler: "app.handler", package: &package };
+        let code = Prepare {
+            runtime: "python3",
+            handler: "app.handler",
+            package: &package,
+            durable: Durable::No,
+        };
         self.executor.prepare(&code, &artifact_dir).unwrap();
         Arc::new(Code {
             tenant: "bench".parse().unwrap(),
@@ -110,6 +117,7 @@ impl Bench {
             network: Network::None,
             timeout: BOUND,
             response_bytes_max: 1 << 20,
+            durable: Durable::No,
             hash: [0; 32],
             artifact_dir,
         })
@@ -127,6 +135,7 @@ impl Bench {
             deadline: Timestamp(u64::MAX),
             token: "token".into(),
             traceparent: None,
+            durable: None,
         });
         id
     }

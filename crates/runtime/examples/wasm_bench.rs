@@ -16,7 +16,8 @@ use model::{Failure, FailureKind, InvocationId, Timestamp, Version};
 use runtime::kernel::{self, Band};
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{
-    Call, CallResult, Clock, Code, Event, Executor, Finished, Network, Platform, Prepare, Start,
+    Call, CallResult, Clock, Code, Durable, Event, Executor, Finished, Network, Platform, Prepare,
+    Start,
 };
 use sha2::{Digest, Sha256};
 
@@ -126,7 +127,8 @@ impl Bench {
         let package = package.unwrap();
         let artifact_dir = self.directory.path().join(guest);
         std::fs::create_dir(&artifact_dir).unwrap();
-        let prepare = Prepare { runtime: "wasm", handler: "", package: &package };
+        let prepare =
+            Prepare { runtime: "wasm", handler: "", package: &package, durable: Durable::No };
         self.executor.prepare(&prepare, &artifact_dir).unwrap();
         Code {
             tenant: "acme".parse().unwrap(),
@@ -138,6 +140,7 @@ impl Bench {
             network: Network::None,
             timeout: Duration::from_secs(60),
             response_bytes_max: 1 << 20,
+            durable: Durable::No,
             hash: Sha256::digest(&package).into(),
             artifact_dir,
         }
@@ -155,6 +158,7 @@ impl Bench {
             deadline: Timestamp::default(),
             token: String::new(),
             traceparent: None,
+            durable: None,
         });
         id
     }
@@ -172,7 +176,7 @@ impl Bench {
     fn start_to_instruction(&mut self, code: &Code) -> Duration {
         let begun = self.clock.now();
         let id = self.start(code, "", Band::Normal { nice: -15 });
-        let answer = self.finished(id).outcome.unwrap();
+        let answer = self.finished(id).answer().unwrap();
         let at: u64 = std::str::from_utf8(&answer).unwrap().parse().unwrap();
         Timestamp(at).since(begun)
     }
@@ -180,7 +184,7 @@ impl Bench {
     fn round_trip(&mut self, code: &Code, payload: &'static str) -> Duration {
         let begun = self.clock.now();
         let id = self.start(code, payload, Band::Normal { nice: -15 });
-        self.finished(id).outcome.unwrap();
+        self.finished(id).answer().unwrap();
         self.clock.now().since(begun)
     }
 

@@ -1,11 +1,13 @@
 //! What a node asks of a runtime, and what it hears back.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::receipt::Used;
+use model::suspend::{OpId, Resolution, Step};
 use model::{
     Bytes64, Failure, FailureKind, FunctionName, InvocationId, TenantName, Timestamp, Version,
 };
@@ -22,6 +24,17 @@ pub trait Executor: Send + Sync {
     /// # Errors
     /// [`PrepareError`] says what is wrong with the package and where.
     fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError>;
+
+    /// Makes of the package of a durable function what is to be stored in its place, once in the
+    /// life of a version: images of its executions fit that and nothing else. None where the
+    /// package is stored as it is. [`Executor::prepare`] is then given what this returned. Blocks.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: what of the package cannot be suspended, or which tool is missing.
+    fn instrument(&self, code: &Prepare<'_>) -> Result<Option<Vec<u8>>, PrepareError> {
+        let _ = code;
+        Ok(None)
+    }
 
     /// Begins an invocation, which holds a core from now on.
     fn start(&self, start: Start);
@@ -63,6 +76,18 @@ pub struct Prepare<'a> {
     pub handler: &'a str,
     /// The package: a `.wasm` module, or a zip in the Lambda layout.
     pub package: &'a [u8],
+    /// Whether it may suspend.
+    pub durable: Durable,
+}
+
+/// Whether a function may suspend and go on later, in any process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durable {
+    /// It runs to its end in one go. One that tries to suspend fails.
+    #[default]
+    No,
+    /// Its invocations are turns of an execution ([`DurableTurn`]).
+    Yes,
 }
 
 /// What `prepare` found out.
@@ -115,6 +140,8 @@ pub struct Code {
     pub timeout: Duration,
     /// Largest answer.
     pub response_bytes_max: usize,
+    /// Whether it may suspend; as it was prepared.
+    pub durable: Durable,
     /// SHA-256 of the package.
     pub hash: [u8; 32],
     /// Where `prepare` put its work.
@@ -149,6 +176,33 @@ pub struct Start {
     pub token: String,
     /// W3C trace context, taken and passed on.
     pub traceparent: Option<String>,
+    /// The turn of an execution that this invocation is, where it is one.
+    pub durable: Option<DurableTurn>,
+}
+
+/// A turn of an execution. Its `payload` is the execution's input, the same in each turn.
+///
+/// Executors of processes ignore it: there, suspension is what the node reads in the answer.
+#[derive(Clone)]
+pub struct DurableTurn {
+    /// What the turn before left ([`Ended::Suspended`]); none in the first.
+    pub image: Option<Bytes>,
+    /// What ended since then, in the order of its end.
+    pub resolved: Vec<(OpId, Resolution)>,
+    /// Makes the text of a callback token.
+    pub token: TokenMaker,
+}
+
+/// Makes the text of the callback token of one operation. The same at each call.
+pub type TokenMaker = Arc<dyn Fn(OpId) -> String + Send + Sync>;
+
+impl fmt::Debug for DurableTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableTurn")
+            .field("image_bytes", &self.image.as_ref().map(Bytes::len))
+            .field("resolved", &self.resolved)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happened.
@@ -189,14 +243,45 @@ pub enum Event {
 pub struct Finished {
     /// Which invocation.
     pub id: InvocationId,
-    /// Its answer or why there is none.
-    pub outcome: Result<Bytes, Failure>,
+    /// How it ended, or why it did not come to its end.
+    pub outcome: Result<Ended, Failure>,
     /// What it used, as measured.
     pub used: Used,
     /// The most memory it held at once, as sampled.
     pub memory_peak: Bytes64,
     /// What it printed.
     pub logs: Logs,
+}
+
+/// How an invocation ended that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The function is done, with this answer.
+    Answer(Bytes),
+    /// The turn is over. Only where [`Start::durable`] said that it is one.
+    Suspended {
+        /// What it waits for, or that it begins anew.
+        step: Step,
+        /// The function as it stands, for the next turn. Empty where it begins anew.
+        image: Bytes,
+    },
+}
+
+impl Finished {
+    /// The answer or the failure, for whoever did not start a turn.
+    ///
+    /// # Errors
+    /// The function's failure.
+    pub fn answer(&self) -> Result<Bytes, Failure> {
+        match &self.outcome {
+            Ok(Ended::Answer(answer)) => Ok(answer.clone()),
+            Ok(Ended::Suspended { .. }) => Err(Failure::new(
+                FailureKind::Platform,
+                "it suspended though it was not started as a turn of an execution",
+            )),
+            Err(failure) => Err(failure.clone()),
+        }
+    }
 }
 
 /// What a function printed, up to [`model::limits::LOG_BYTES_MAX`].

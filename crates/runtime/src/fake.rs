@@ -14,8 +14,8 @@ use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, FailureKind, InvocationId, Timestamp};
 
 use crate::executor::{
-    Call, CallMode, CallResult, Event, Events, Executor, Finished, Logs, MemoryUse, Platform,
-    Prepare, PrepareError, Prepared, Reclaim, Start,
+    Call, CallMode, CallResult, Ended, Event, Events, Executor, Finished, Logs, MemoryUse,
+    Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
 };
 use crate::kernel::Band;
 
@@ -134,7 +134,7 @@ impl Fake {
         self.lock().memory.remove(&id);
         (self.events)(Event::Finished(Box::new(Finished {
             id,
-            outcome,
+            outcome: outcome.map(Ended::Answer),
             used: Used { cpu: CpuTime(1_000_000), ..Used::default() },
             memory_peak: Bytes64(0),
             logs: Logs { bytes: b"log line\n".to_vec(), dropped: 0 },

@@ -29,6 +29,7 @@ pub mod wasm;
 
 pub use clock::Clock;
 pub use executor::{
-    Call, CallMode, CallResult, Code, Event, Events, Executor, Finished, Logs, MemoryUse, Network,
-    Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+    Call, CallMode, CallResult, Code, Durable, DurableTurn, Ended, Event, Events, Executor,
+    Finished, Logs, MemoryUse, Network, Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+    TokenMaker,
 };

@@ -294,6 +294,7 @@ impl Control {
             deadline: now + work.code.timeout,
             token: work.token.clone(),
             traceparent: work.traceparent.clone(),
+            durable: None,
         };
         let executor = Arc::clone(&work.executor);
         self.move_to(now, id, Place::Starting);
@@ -349,7 +350,8 @@ impl Control {
         let receipt = Receipt::new(class, price, self.memory_price, finished.used);
         self.ledger.charge(&flight.work.code.tenant, receipt.total(), now);
         self.meters.ended(now, &receipt, &flight.durations, finished.outcome.is_ok());
-        let outcome = match &finished.outcome {
+        let answer = finished.answer();
+        let outcome = match &answer {
             Ok(bytes) => Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
             Err(failure) => Err(failure.clone()),
         };
@@ -358,7 +360,7 @@ impl Control {
         let ended = Ended { flight, finished: now, outcome, receipt, logs: finished.logs };
         self.receipts_pending.fetch_add(1, Ordering::Relaxed);
         self.outbox.put(now, ended);
-        reply(Ok(Done { outcome: finished.outcome, receipt, durations }));
+        reply(Ok(Done { outcome: answer, receipt, durations }));
         self.tell_drained();
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::meter::MemoryMeter;
 use super::sandbox::{Next, Sandbox};
 use super::shared::{Shared, unpoisoned};
-use crate::executor::{CallResult, Event, Finished, Logs, Start};
+use crate::executor::{CallResult, Ended, Event, Finished, Logs, Start};
 use crate::kernel::Band;
 
 /// Looks in a row without CPU time used before a function counts as waiting. One alone could fall
@@ -306,7 +306,7 @@ impl Job {
         }
         let finished = Finished {
             id: self.id(),
-            outcome,
+            outcome: outcome.map(Ended::Answer),
             used: Used { cpu: CpuTime(cpu), memory: inner.memory.used() },
             memory_peak: inner.memory.peak(),
             logs,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use bytes::Bytes;
 use model::{Failure, FailureKind, InvocationId};
 use wasmtime::{
     InstancePre, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
@@ -15,7 +14,7 @@ use super::job::{Fiber, Job, unpoisoned};
 use super::timer::Timer;
 use super::wasi::Wasi;
 use crate::Clock;
-use crate::executor::{Code, Platform, Start};
+use crate::executor::{Code, Ended, Platform, Start};
 
 /// What every guest is served by.
 pub(super) struct Services {
@@ -35,7 +34,7 @@ pub(super) struct Jobs {
 
 impl Services {
     /// Ends a job: it is no longer listed when its `Finished` goes out.
-    pub(super) fn finish(&self, job: &Job, outcome: Result<Bytes, Failure>) {
+    pub(super) fn finish(&self, job: &Job, outcome: Result<Ended, Failure>) {
         let listed = unpoisoned(&self.jobs.by_id).remove(&job.id);
         job.finish(outcome);
         drop(listed);
@@ -75,7 +74,7 @@ pub(super) fn fiber(services: &Arc<Services>, job: &Arc<Job>, start: Start) -> F
     Box::pin(run(Arc::clone(services), Arc::clone(job), start))
 }
 
-async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<Bytes, Failure> {
+async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<Ended, Failure> {
     let (tenant, code) = (Arc::clone(&job.tenant), Arc::clone(&job.code));
     let host = Host::new(job, services, Wasi::new(start));
     let pooled = tenant.pooled().map(|home| (home, home.load(&code)));
@@ -149,7 +148,7 @@ async fn instantiate(module: &InstancePre<Host>, host: Host, code: &Code) -> Res
     Ok(Made { store, initialize: initialize.flatten(), entry })
 }
 
-async fn call(made: Made) -> Result<Bytes, Failure> {
+async fn call(made: Made) -> Result<Ended, Failure> {
     let Made { mut store, initialize, entry } = made;
     store.data().job.begins();
     let mut result = Ok(());
@@ -160,9 +159,9 @@ async fn call(made: Made) -> Result<Bytes, Failure> {
         result = entry.call_async(&mut store, ()).await;
     }
     match result {
-        Ok(()) => Ok(store.into_data().wasi.into_output()),
+        Ok(()) => Ok(Ended::Answer(store.into_data().wasi.into_output())),
         Err(error) => match error.downcast_ref::<Stop>() {
-            Some(Stop::Exit(0)) => Ok(store.into_data().wasi.into_output()),
+            Some(Stop::Exit(0)) => Ok(Ended::Answer(store.into_data().wasi.into_output())),
             _ => Err(failure(&error, store.data())),
         },
     }

@@ -11,18 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use bytes::Bytes;
 use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 
 use super::meter::{LogBuffer, MemoryMeter};
 use super::tenant::Tenant;
 use crate::Clock;
-use crate::executor::{Code, Event, Events, Finished, Start};
+use crate::executor::{Code, Ended, Event, Events, Finished, Start};
 use crate::kernel::{self, Band};
 
 /// A function on its own stack; ready when it has ended.
-pub(super) type Fiber = Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send>>;
+pub(super) type Fiber = Pin<Box<dyn Future<Output = Result<Ended, Failure>> + Send>>;
 
 /// One invocation.
 pub(super) struct Job {
@@ -242,7 +241,7 @@ impl Job {
     }
 
     /// The one end of every job.
-    pub(super) fn finish(&self, outcome: Result<Bytes, Failure>) {
+    pub(super) fn finish(&self, outcome: Result<Ended, Failure>) {
         let now = self.clock.now();
         let (memory, memory_peak) = unpoisoned(&self.memory).finish(now);
         let cpu = CpuTime(self.cpu_nanos.load(Ordering::Relaxed));

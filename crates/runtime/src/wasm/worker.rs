@@ -15,6 +15,7 @@ use model::{Failure, FailureKind};
 
 use super::guest::{self, Services};
 use super::job::{Body, Claim, Fiber, Job, unpoisoned};
+use crate::executor::Ended;
 use crate::kernel::{self, Band};
 
 /// The threads.
@@ -199,12 +200,7 @@ impl Workers {
     }
 
     /// Polls once, in the job's band. A panic ends this job and nothing else.
-    fn poll(
-        &self,
-        job: &Job,
-        fiber: &mut Fiber,
-        thread: i32,
-    ) -> Poll<Result<bytes::Bytes, Failure>> {
+    fn poll(&self, job: &Job, fiber: &mut Fiber, thread: i32) -> Poll<Result<Ended, Failure>> {
         job.enter(thread);
         let mut band = job.band();
         self.bands.apply(band);

@@ -117,7 +117,7 @@ fn a_preempted_function_is_not_blocked_and_uses_no_core() {
     house.executor.end(id, failure);
     house.executor.resume(id);
     let finished = house.finish(id);
-    assert_eq!(finished.outcome.unwrap_err().kind, FailureKind::TimedOut);
+    assert_eq!(finished.answer().unwrap_err().kind, FailureKind::TimedOut);
     let stops = house.events(id).into_iter().filter(|e| matches!(e, Event::Stopped { .. }));
     assert_eq!(stops.count(), 1);
 }

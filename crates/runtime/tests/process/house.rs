@@ -11,7 +11,7 @@ use bytes::Bytes;
 use model::{Failure, InvocationId, Timestamp, Version};
 use runtime::process::{Config, ProcessExecutor};
 use runtime::{
-    Call, CallResult, Clock, Code, Event, Executor, Finished, Network, Platform, Prepare,
+    Call, CallResult, Clock, Code, Durable, Event, Executor, Finished, Network, Platform, Prepare,
     PrepareError, Start, kernel::Band,
 };
 use tempfile::TempDir;
@@ -120,7 +120,7 @@ impl House {
         let n = self.next_id.fetch_add(1, Ordering::Relaxed);
         let artifact_dir = self.folder.path().join(format!("artifact-{n}"));
         std::fs::create_dir(&artifact_dir).unwrap();
-        let code = Prepare { runtime, handler, package };
+        let code = Prepare { runtime, handler, package, durable: Durable::No };
         self.executor.prepare(&code, &artifact_dir).map(|_| artifact_dir)
     }
 
@@ -151,6 +151,7 @@ impl House {
             network: Network::None,
             timeout: Duration::from_secs(60),
             response_bytes_max: 1 << 20,
+            durable: Durable::No,
             hash: [0; 32],
             artifact_dir,
         }
@@ -174,6 +175,7 @@ impl House {
             deadline: Timestamp::from_millis(4_000_000_000_000),
             token: format!("token-{n}"),
             traceparent: Some("00-trace".into()),
+            durable: None,
         });
         id
     }
@@ -280,7 +282,7 @@ pub(crate) fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
 #[track_caller]
 pub(crate) fn answer(finished: &Finished) -> String {
     let logs = String::from_utf8_lossy(&finished.logs.bytes);
-    match &finished.outcome {
+    match finished.answer() {
         Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Err(failure) => panic!("{failure:?}; logs: {logs}"),
     }

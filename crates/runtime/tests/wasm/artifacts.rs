@@ -3,7 +3,7 @@
 use std::fs;
 
 use model::FailureKind;
-use runtime::{Executor as _, Prepare, PrepareError, Reclaim};
+use runtime::{Durable, Executor as _, Prepare, PrepareError, Reclaim};
 
 use crate::house::{House, guest_package};
 
@@ -47,7 +47,7 @@ fn a_handler_that_is_not_exported_and_another_runtime_are_refused() {
     let house = House::new();
     let package = guest_package("echo");
     let prepare = |runtime, handler| {
-        let prepare = Prepare { runtime, handler, package: &package };
+        let prepare = Prepare { runtime, handler, package: &package, durable: Durable::No };
         house.executor.prepare(&prepare, &house.new_dir())
     };
     assert!(prepare("wasm", "_start").is_ok());

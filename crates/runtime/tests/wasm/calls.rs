@@ -13,7 +13,7 @@ fn exchange(input: &str, result: CallResult) -> (OpenCallSeen, String) {
     assert_eq!(caller, id);
     house.events.wait_count(id, "blocked", 1);
     reply(result);
-    let answer = house.finished(id).outcome.unwrap();
+    let answer = house.finished(id).answer().unwrap();
     assert_eq!(house.events.names(id), ["running", "blocked", "unblocked", "finished"]);
     let seen = (call.function, call.class, call.mode, call.payload.to_vec());
     (seen, String::from_utf8(answer.to_vec()).unwrap())
@@ -74,7 +74,7 @@ fn an_answer_that_comes_after_the_caller_has_ended_is_dropped() {
     let call = house.calls.next();
     house.events.wait_count(id, "blocked", 1);
     house.executor.end(id, Failure::new(FailureKind::Cancelled, "enough"));
-    assert_eq!(house.finished(id).outcome.unwrap_err().kind, FailureKind::Cancelled);
+    assert_eq!(house.finished(id).answer().unwrap_err().kind, FailureKind::Cancelled);
     (call.reply)(CallResult::Ok(InvocationId(9), "late".into()));
     assert_eq!(house.events.names(id), ["running", "blocked", "finished"]);
 }
@@ -90,6 +90,6 @@ fn a_caller_preempted_while_it_waits_is_only_blocked() {
     (call.reply)(CallResult::Ok(InvocationId(9), "there".into()));
     house.events.wait_count(id, "unblocked", 1);
     house.executor.preempt(id);
-    assert_eq!(house.finished(id).outcome.unwrap(), "there");
+    assert_eq!(house.finished(id).answer().unwrap(), "there");
     assert_eq!(house.events.names(id), ["running", "blocked", "unblocked", "finished"]);
 }

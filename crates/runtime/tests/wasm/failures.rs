@@ -21,7 +21,7 @@ fn an_exit_code_other_than_zero_is_a_failure_that_names_it() {
     check(&house, "exit", "3", Exited, "exit code 3");
     check(&house, "exit", "255", Exited, "exit code 255");
     let finished = house.run(&house.deploy("exit"), "0");
-    assert_eq!(finished.outcome.unwrap().len(), 56);
+    assert_eq!(finished.answer().unwrap().len(), 56);
     assert_eq!(finished.logs.bytes, b"leaving\n");
 }
 

@@ -11,7 +11,7 @@ use model::{Failure, InvocationId, Timestamp, Version};
 use runtime::kernel::Band;
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{
-    Call, CallResult, Clock, Code, Event, Executor, Finished, Network, Platform, Prepare,
+    Call, CallResult, Clock, Code, Durable, Event, Executor, Finished, Network, Platform, Prepare,
     PrepareError, Start,
 };
 use sha2::{Digest, Sha256};
@@ -174,7 +174,7 @@ impl House {
         package: &[u8],
     ) -> Result<Code, PrepareError> {
         let artifact_dir = self.new_dir();
-        let prepare = Prepare { runtime: "wasm", handler: "", package };
+        let prepare = Prepare { runtime: "wasm", handler: "", package, durable: Durable::No };
         let prepared = self.executor.prepare(&prepare, &artifact_dir)?;
         assert!(prepared.artifact_bytes > package.len() as u64);
         Ok(Code {
@@ -187,6 +187,7 @@ impl House {
             network: Network::None,
             timeout: Duration::from_secs(60),
             response_bytes_max: 1 << 20,
+            durable: Durable::No,
             hash: Sha256::digest(package).into(),
             artifact_dir,
         })
@@ -211,6 +212,7 @@ impl House {
             deadline: Timestamp::from_millis(123_456),
             token: "token".into(),
             traceparent: Some("00-trace".into()),
+            durable: None,
         });
         id
     }
@@ -240,14 +242,14 @@ impl House {
     /// Runs a guest that answers.
     #[track_caller]
     pub(crate) fn answer(&self, code: &Code, payload: impl Into<Bytes>) -> String {
-        let answer = self.run(code, payload).outcome.unwrap();
+        let answer = self.run(code, payload).answer().unwrap();
         String::from_utf8(answer.to_vec()).unwrap()
     }
 
     /// Runs a guest that fails.
     #[track_caller]
     pub(crate) fn failure(&self, code: &Code, payload: impl Into<Bytes>) -> Failure {
-        self.run(code, payload).outcome.unwrap_err()
+        self.run(code, payload).answer().unwrap_err()
     }
 
     pub(crate) fn memory_of(&self, id: InvocationId) -> Option<u64> {

@@ -19,7 +19,7 @@ fn every_call_of_wasi_preview_1_answers() {
     let code = house.deploy("wasi");
     let id = house.start(&code, "12345");
     let finished = house.finished(id);
-    let answer = String::from_utf8(finished.outcome.unwrap().to_vec()).unwrap();
+    let answer = String::from_utf8(finished.answer().unwrap().to_vec()).unwrap();
     let expected = EXPECTED.replace("<ID>", &id.to_string());
     assert_eq!(answer, expected);
     assert_eq!(finished.logs.bytes, b"to the log\n");
@@ -95,7 +95,7 @@ proc_raise 52
 fn a_guest_reads_its_effective_class_and_logs() {
     let house = House::new();
     let finished = house.run(&house.deploy("class"), "");
-    assert_eq!(finished.outcome.unwrap(), "interactive");
+    assert_eq!(finished.answer().unwrap(), "interactive");
     assert_eq!(finished.logs.bytes, b"[info] interactive\n");
 }
 

@@ -32,7 +32,7 @@ fn many_sleepers_share_one_thread() {
     let sleepers: Vec<_> = (0..20).map(|_| house.start(&code, "500")).collect();
     for id in sleepers {
         let nanos: u64 =
-            String::from_utf8_lossy(&house.finished(id).outcome.unwrap()).parse().unwrap();
+            String::from_utf8_lossy(&house.finished(id).answer().unwrap()).parse().unwrap();
         assert!(nanos >= 500_000_000, "{nanos}");
     }
     assert!(begun.elapsed() < Duration::from_millis(20 * 500), "they slept at the same time");
@@ -44,7 +44,7 @@ fn threads_are_bounded_and_jobs_above_wait() {
     let house = House::with(WasmOptions { threads_max: 2, pool_slots: 8, ..Default::default() });
     let code = house.deploy("spin");
     let ids: Vec<_> = (0..6).map(|_| house.start(&code, "work 300")).collect();
-    let answers: Vec<_> = ids.iter().map(|id| house.finished(*id).outcome.unwrap()).collect();
+    let answers: Vec<_> = ids.iter().map(|id| house.finished(*id).answer().unwrap()).collect();
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(house.executor.thread_count(), 2);
 }
@@ -73,7 +73,7 @@ fn instances_above_the_pool_are_made_on_demand() {
     let code = house.deploy("sleep");
     let ids: Vec<_> = (0..8).map(|_| house.start(&code, "100")).collect();
     for id in ids {
-        house.finished(id).outcome.unwrap();
+        house.finished(id).answer().unwrap();
     }
     let house = House::with(WasmOptions { pool_slots: 0, ..Default::default() });
     assert_eq!(house.answer(&house.deploy("echo"), "no pool"), "no pool");
@@ -128,7 +128,7 @@ fn shutdown_ends_everything_and_what_starts_after_it_ends_at_once() {
     house.executor.shutdown();
     let late = house.start(&spin, "1");
     for id in ids.into_iter().chain([late]) {
-        let failure = house.finished(id).outcome.unwrap_err();
+        let failure = house.finished(id).answer().unwrap_err();
         assert_eq!(failure, Failure::new(FailureKind::Cancelled, "the server stopped"));
         assert_eq!(house.events.count(id, "finished"), 1);
     }

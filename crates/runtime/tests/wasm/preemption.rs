@@ -44,7 +44,7 @@ fn a_preempted_function_uses_no_core_until_it_is_resumed_and_keeps_its_progress(
     house.events.wait_count(id, "stopped", 1);
     assert_eq!(house.events.names(id), ["running", "stopped"]);
     house.executor.resume(id);
-    assert_eq!(house.finished(id).outcome.unwrap(), expected);
+    assert_eq!(house.finished(id).answer().unwrap(), expected);
 }
 
 /// Several at a time: preempted, resumed, moved between bands and in the end run to their end, at
@@ -97,7 +97,7 @@ fn a_thousand_random_interleavings_change_no_result() {
 /// Resuming once gives it the core for good: it is not lost in a crossing preemption.
 fn resume_to_the_end(house: &House, id: InvocationId) -> bytes::Bytes {
     house.executor.resume(id);
-    house.finished(id).outcome.unwrap()
+    house.finished(id).answer().unwrap()
 }
 
 /// Each told to end at a random moment of a random life; exactly one end each, with this failure
@@ -124,7 +124,7 @@ fn ending_works_in_every_state_and_ends_once() {
         spin_for(Duration::from_micros(draw.below(80)));
         house.executor.end(id, ended());
         house.executor.end(id, Failure::new(FailureKind::Platform, "a second end"));
-        match house.finished(id).outcome {
+        match house.finished(id).answer() {
             Ok(answer) => assert_eq!(answer, expected),
             Err(failure) => {
                 assert_eq!(failure, ended());
