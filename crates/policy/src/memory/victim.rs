@@ -1,4 +1,4 @@
-//! Who is killed when memory is full (paper XX, section 3.2, "Dispatcher"; DESIGN rule 6).
+//! Who is killed when memory is full.
 
 use core::cmp::Reverse;
 

@@ -1,0 +1,456 @@
+//! The planner itself. One plan goes: those that wait, the watermarks, those that grow too fast,
+//! those that could come back ahead of time.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use model::{Bytes64, InvocationId, Timestamp};
+
+use super::{
+    Action, BringReason, BringWhen, Candidate, EndReason, FreeReason, HoldReason, Holder, Rank,
+    Standing, View, Whereabouts, victim,
+};
+
+/// When memory is freed and how much, in percent of all of it and bounded in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Below this, functions that grow are held until there is more.
+    pub min_percent: u8,
+    /// Below this, memory is freed.
+    pub low_percent: u8,
+    /// Up to this.
+    pub high_percent: u8,
+    /// No high watermark is larger; the other two in proportion.
+    pub high_bytes_max: Bytes64,
+    /// Whoever was brought back is not swapped out again for so long, unless for a higher class.
+    pub stay: Duration,
+    /// Whoever was swapped out is not brought back ahead of time for so long.
+    pub away: Duration,
+    /// How far ahead growth is taken into account.
+    pub horizon: Duration,
+}
+
+impl Watermarks {
+    /// None: memory is freed only for those that ask for it. For a simulated machine in which
+    /// nobody takes memory without asking, as in the paper.
+    pub const NONE: Self = Self {
+        min_percent: 0,
+        low_percent: 0,
+        high_percent: 0,
+        high_bytes_max: Bytes64(0),
+        stay: Duration::ZERO,
+        away: Duration::ZERO,
+        horizon: Duration::ZERO,
+    };
+}
+
+/// For a real machine, on which functions take memory without asking.
+impl Default for Watermarks {
+    fn default() -> Self {
+        Self {
+            min_percent: 4,
+            low_percent: 8,
+            high_percent: 12,
+            high_bytes_max: Bytes64(1536 << 20),
+            stay: Duration::from_millis(500),
+            away: Duration::from_millis(250),
+            horizon: Duration::from_millis(50),
+        }
+    }
+}
+
+/// Plans one machine's memory. See the module.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    marks: Watermarks,
+    /// Memory is being freed, up to the high watermark.
+    is_pressed: bool,
+    /// When each was last brought back or swapped out; forgotten when it no longer matters.
+    brought: BTreeMap<InvocationId, Timestamp>,
+    sent: BTreeMap<InvocationId, Timestamp>,
+}
+
+/// A plan in the making.
+struct Draft<'a, 'o> {
+    view: &'a View<'a>,
+    now: Timestamp,
+    /// Free now, and with what is leaving.
+    free: u64,
+    expected: u64,
+    swap_free: u64,
+    min: u64,
+    low: u64,
+    high: u64,
+    /// Chosen to leave in this plan.
+    gone: Vec<InvocationId>,
+    out: &'o mut Vec<Action>,
+}
+
+/// Whether what was needed can be freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freed {
+    /// The victims are on their way.
+    Enough,
+    /// Those that may give way do not have enough.
+    TooLittle,
+    /// They have enough, and it fits nowhere.
+    SwapFull,
+}
+
+impl Planner {
+    /// A planner that has seen nothing.
+    #[must_use]
+    pub const fn new(marks: Watermarks) -> Self {
+        Self { marks, is_pressed: false, brought: BTreeMap::new(), sent: BTreeMap::new() }
+    }
+
+    /// Whether a function of that rank may begin or go on without asking: there is memory, or
+    /// others give way to it, and no higher one waits.
+    #[must_use]
+    pub fn admits(&self, rank: Rank, view: &View<'_>) -> bool {
+        let is_ahead = |holder: &Holder| holder.standing == Standing::Waiting && holder.rank > rank;
+        if view.holders.iter().rev().any(is_ahead) {
+            return false;
+        }
+        let free = view.total.0.saturating_sub(view.used.0);
+        let [min, low, _] = self.marks_of(view.total);
+        let gives_way = |holder: &Holder| {
+            holder.rank.class() < rank.class() && !holder.fixed && holder.resident.0 > 0
+        };
+        free >= low || (free >= min && view.holders.iter().any(gives_way))
+    }
+
+    /// Appends what is to be done now to `out`, in order. Called again whenever something changed
+    /// and, where actions were taken, until there are none.
+    pub fn plan(&mut self, now: Timestamp, view: &View<'_>, out: &mut Vec<Action>) {
+        assert!(view.holders.is_sorted_by_key(|holder| holder.rank), "holders come by rank");
+        let before = out.len();
+        let [min, low, high] = self.marks_of(view.total);
+        let free = view.total.0.saturating_sub(view.used.0);
+        let mut draft = Draft {
+            view,
+            now,
+            free,
+            expected: free.saturating_add(view.leaving.0),
+            swap_free: view.swap_free.0,
+            min,
+            low,
+            high,
+            gone: Vec::new(),
+            out,
+        };
+        self.serve_waiting(&mut draft);
+        self.keep_watermarks(&mut draft);
+        self.hold_growing(&mut draft);
+        self.bring_ahead(&mut draft);
+        for action in &out[before..] {
+            match action {
+                Action::Bring(id, _) => _ = self.brought.insert(*id, now),
+                Action::SwapOut(id, _) => _ = self.sent.insert(*id, now),
+                Action::Forget(..) | Action::Hold(..) | Action::Kill(..) => {}
+            }
+        }
+        let (stay, away) = (self.marks.stay, self.marks.away);
+        self.brought.retain(|_, at| now.since(*at) < stay);
+        self.sent.retain(|_, at| now.since(*at) < away);
+    }
+
+    /// When a plan may differ though nothing changed: a function's stay or absence is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let stays = self.brought.values().map(|at| *at + self.marks.stay);
+        let absences = self.sent.values().map(|at| *at + self.marks.away);
+        stays.chain(absences).min()
+    }
+
+    /// The least, the low and the high watermark.
+    fn marks_of(&self, total: Bytes64) -> [u64; 3] {
+        let part = |percent: u8| u128::from(total.0) * u128::from(percent) / 100;
+        let high = part(self.marks.high_percent);
+        let bound = u128::from(self.marks.high_bytes_max.0);
+        [self.marks.min_percent, self.marks.low_percent, self.marks.high_percent].map(|percent| {
+            let mark = if high > bound { part(percent) * bound / high } else { part(percent) };
+            u64::try_from(mark).expect("a part of a u64")
+        })
+    }
+
+    /// Those that wait for memory, by rank: each gets it, or room is made for it, or it waits and
+    /// all below it too.
+    fn serve_waiting(&self, draft: &mut Draft<'_, '_>) {
+        let view = draft.view;
+        for waiter in view.holders.iter().rev() {
+            if waiter.standing != Standing::Waiting || waiter.whereabouts == Whereabouts::Returning
+            {
+                continue;
+            }
+            if waiter.whereabouts == Whereabouts::Leaving {
+                // It can come back only once it is out; until then its place is not another's.
+                return;
+            }
+            let needs = waiter.wants.0;
+            if needs.saturating_add(waiter.resident.0) > view.total.0 {
+                let reason = EndReason::TooLarge {
+                    needs: Bytes64(needs.saturating_add(waiter.resident.0)),
+                    total: view.total,
+                };
+                draft.kill(waiter.id, reason);
+                return;
+            }
+            let reserve = if draft.is_alone(waiter) {
+                0
+            } else if waiter.swapped.0 > 0 {
+                draft.high
+            } else {
+                draft.min
+            };
+            let needed = needs.saturating_add(reserve);
+            if needed <= draft.free {
+                draft.bring(waiter, BringWhen::Waited);
+                continue;
+            }
+            if needed > draft.expected {
+                let reason = FreeReason::HigherRank {
+                    by: waiter.id,
+                    by_class: waiter.rank.class(),
+                    needs: waiter.wants,
+                };
+                let (missing, now) = (needed - draft.expected, draft.now);
+                let may = |holder: &Holder| {
+                    holder.rank < waiter.rank
+                        && (holder.rank.class() < waiter.rank.class() || self.may_go(now, holder))
+                };
+                if draft.free_up(missing, may, reason) == Freed::SwapFull {
+                    draft.kill_lowest(Some(waiter.rank));
+                }
+            }
+            return;
+        }
+    }
+
+    /// Frees memory below the low watermark, up to the high one.
+    fn keep_watermarks(&mut self, draft: &mut Draft<'_, '_>) {
+        let coming = draft.growth_within(self.marks.horizon);
+        let expected = draft.expected.saturating_sub(coming);
+        if expected < draft.low {
+            self.is_pressed = true;
+        } else if draft.expected >= draft.high {
+            self.is_pressed = false;
+        }
+        if !self.is_pressed || expected >= draft.high {
+            return;
+        }
+        let reason =
+            FreeReason::Watermark { free: Bytes64(draft.expected), low: Bytes64(draft.low) };
+        let mut missing = draft.high - expected;
+        for idle in draft.view.idle.iter().filter(|idle| idle.bytes.0 > 0) {
+            if missing == 0 {
+                return;
+            }
+            draft.out.push(Action::Forget(idle.class, reason));
+            missing = missing.saturating_sub(idle.bytes.0);
+        }
+        let urgent = draft.low.saturating_sub(expected);
+        let swap_refused = self.free_resting(draft, missing, urgent, reason);
+        let nothing_comes = draft.view.leaving.0 == 0 && draft.gone.is_empty();
+        if nothing_comes && draft.expected < draft.min {
+            if swap_refused {
+                draft.kill_lowest(None);
+            } else if draft.view.used.0 > draft.view.total.0 {
+                // Nobody gives way any more: the highest alone has more than there is.
+                draft.kill_too_large();
+            }
+        }
+    }
+
+    /// Swaps out, strictly by class, towards so much freed; who runs or has just come back only for
+    /// what is urgent. Whether someone was in the way whom swap cannot take.
+    fn free_resting(
+        &self,
+        draft: &mut Draft<'_, '_>,
+        missing: u64,
+        urgent: u64,
+        reason: FreeReason,
+    ) -> bool {
+        let Some(top) = draft.highest() else { return false };
+        let (mut freed, mut is_refused) = (0_u64, false);
+        for victim in draft.victims(|holder| holder.rank < top) {
+            let in_use = victim.standing == Standing::Running || !self.may_go(draft.now, &victim);
+            if freed >= missing || (in_use && freed >= urgent) {
+                break;
+            }
+            if victim.fixed || victim.resident.0 > draft.swap_free {
+                is_refused = true;
+                continue;
+            }
+            freed = freed.saturating_add(victim.resident.0);
+            draft.send_out(&victim, reason);
+        }
+        is_refused
+    }
+
+    /// Holds those that grow while there is less than the least, and while more is on its way.
+    fn hold_growing(&self, draft: &mut Draft<'_, '_>) {
+        if draft.free >= draft.min || draft.expected <= draft.free {
+            return;
+        }
+        let view = draft.view;
+        for holder in view.holders {
+            let grows = holder.growth.0 > 0 && holder.standing == Standing::Running;
+            if grows && holder.whereabouts == Whereabouts::Ram && !draft.gone.contains(&holder.id) {
+                let reason = HoldReason {
+                    free: Bytes64(draft.free),
+                    min: Bytes64(draft.min),
+                    growth: holder.growth,
+                };
+                draft.out.push(Action::Hold(holder.id, reason));
+            }
+        }
+    }
+
+    /// Brings back who would run next, where there is room to spare and nobody waits.
+    fn bring_ahead(&self, draft: &mut Draft<'_, '_>) {
+        let view = draft.view;
+        if self.is_pressed || view.holders.iter().any(|h| h.standing == Standing::Waiting) {
+            return;
+        }
+        for next in view.holders.iter().rev() {
+            let is_out = next.whereabouts == Whereabouts::Swap && next.swapped.0 > 0;
+            if next.standing != Standing::Next || !is_out || self.sent.contains_key(&next.id) {
+                continue;
+            }
+            if next.swapped.0.saturating_add(draft.high) <= draft.free {
+                draft.bring(next, BringWhen::Ahead);
+            }
+        }
+    }
+
+    /// Whether it may be swapped out for its own class, or for nobody.
+    fn may_go(&self, now: Timestamp, holder: &Holder) -> bool {
+        self.brought.get(&holder.id).is_none_or(|at| now.since(*at) >= self.marks.stay)
+    }
+}
+
+impl Draft<'_, '_> {
+    fn bring(&mut self, holder: &Holder, when: BringWhen) {
+        let needs = if when == BringWhen::Waited { holder.wants } else { holder.swapped };
+        let reason = BringReason { free: Bytes64(self.free), needs, when };
+        self.out.push(Action::Bring(holder.id, reason));
+        self.free = self.free.saturating_sub(needs.0);
+        self.expected = self.expected.saturating_sub(needs.0);
+    }
+
+    fn kill(&mut self, id: InvocationId, reason: EndReason) {
+        self.gone.push(id);
+        self.out.push(Action::Kill(id, reason));
+    }
+
+    /// Kills by the rule: lowest class, least progress, of those that rank no higher than `limit`.
+    fn kill_lowest(&mut self, limit: Option<Rank>) {
+        let able = self.view.holders.iter().filter(|holder| {
+            limit.is_none_or(|limit| holder.rank <= limit)
+                && holder.whereabouts != Whereabouts::Leaving
+                && holder.resident.0.saturating_add(holder.swapped.0) > 0
+                && !self.gone.contains(&holder.id)
+        });
+        let candidates = able.map(|holder| Candidate {
+            id: holder.id,
+            class: holder.rank.class(),
+            cpu: holder.cpu,
+            arrived: holder.rank.arrived(),
+        });
+        if let Some((id, chosen)) = victim(candidates) {
+            let swap_free = Bytes64(self.swap_free);
+            self.kill(id, EndReason::Full { chosen, swap_free });
+        }
+    }
+
+    fn kill_too_large(&mut self) {
+        let largest = self.view.holders.iter().filter(|h| h.whereabouts == Whereabouts::Ram);
+        let Some(largest) = largest.max_by_key(|holder| (holder.resident, holder.rank)) else {
+            return;
+        };
+        let (needs, total) = (largest.resident, self.view.total);
+        self.kill(largest.id, EndReason::TooLarge { needs, total });
+    }
+
+    /// Whether nobody else has or is about to have memory in RAM.
+    fn is_alone(&self, waiter: &Holder) -> bool {
+        self.view.holders.iter().all(|holder| {
+            holder.id == waiter.id
+                || holder.whereabouts == Whereabouts::Leaving
+                || (holder.resident.0 == 0 && holder.whereabouts != Whereabouts::Returning)
+                || self.gone.contains(&holder.id)
+        })
+    }
+
+    /// The highest rank with memory in RAM: it never gives way to a watermark.
+    fn highest(&self) -> Option<Rank> {
+        let has = |holder: &&Holder| holder.resident.0 > 0;
+        self.view.holders.iter().rev().find(has).map(|holder| holder.rank)
+    }
+
+    fn growth_within(&self, horizon: Duration) -> u64 {
+        let runs = |holder: &&Holder| holder.standing == Standing::Running;
+        let growth: u128 =
+            self.view.holders.iter().filter(runs).map(|h| u128::from(h.growth.0)).sum();
+        u64::try_from(growth * horizon.as_millis() / 1_000).unwrap_or(u64::MAX)
+    }
+
+    /// Those that may give way, in the order in which they do.
+    fn victims(&self, may: impl Fn(&Holder) -> bool) -> Vec<Holder> {
+        let able = self.view.holders.iter().filter(|holder| {
+            holder.whereabouts == Whereabouts::Ram
+                && holder.resident.0 > 0
+                && !self.gone.contains(&holder.id)
+                && may(holder)
+        });
+        let mut victims: Vec<Holder> = able.copied().collect();
+        let order = |standing| match standing {
+            Standing::Later | Standing::Waiting => 0,
+            Standing::Next => 1,
+            Standing::Running => 2,
+        };
+        victims.sort_by_key(|v| (v.rank.class(), order(v.standing), v.rank));
+        victims
+    }
+
+    /// Swaps out until so much is freed, or nobody where that cannot be.
+    fn free_up(
+        &mut self,
+        missing: u64,
+        may: impl Fn(&Holder) -> bool,
+        reason: FreeReason,
+    ) -> Freed {
+        let (mut freed, mut swap_left, mut is_full) = (0_u64, self.swap_free, false);
+        let mut chosen = Vec::new();
+        for victim in self.victims(may) {
+            if freed >= missing {
+                break;
+            }
+            freed = freed.saturating_add(victim.resident.0);
+            match swap_left.checked_sub(victim.resident.0).filter(|_| !victim.fixed) {
+                Some(left) => {
+                    swap_left = left;
+                    chosen.push(victim);
+                }
+                None => is_full = true,
+            }
+        }
+        match (freed >= missing, is_full) {
+            (true, false) => {
+                chosen.iter().for_each(|victim| self.send_out(victim, reason));
+                Freed::Enough
+            }
+            (true, true) => Freed::SwapFull,
+            (false, _) => Freed::TooLittle,
+        }
+    }
+
+    fn send_out(&mut self, victim: &Holder, reason: FreeReason) {
+        self.gone.push(victim.id);
+        self.expected = self.expected.saturating_add(victim.resident.0);
+        self.swap_free = self.swap_free.saturating_sub(victim.resident.0);
+        self.out.push(Action::SwapOut(victim.id, reason));
+    }
+}
