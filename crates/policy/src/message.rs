@@ -38,6 +38,8 @@ pub struct Memory {
     pub total: Bytes64,
     /// What they use now.
     pub used: Bytes64,
+    /// What swap can still take of it.
+    pub swap_free: Bytes64,
 }
 
 /// A machine's entry in an idle list. Its dispatcher owns it; a higher `version` replaces a lower

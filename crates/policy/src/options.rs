@@ -67,7 +67,8 @@ pub struct Options {
     /// How often it refreshes its entry in any case. A shard drops an entry that missed three.
     /// None: never, and entries stay.
     pub idle_heartbeat: Option<Duration>,
-    /// Free memory, in percent of all, below which a machine that runs something takes no more.
+    /// Memory free in RAM and swap together, in percent of all RAM, below which a machine that runs
+    /// something takes no more.
     pub memory_full_percent: u8,
 }
 

@@ -130,7 +130,8 @@ fn event(cluster: &mut Cluster, now: Timestamp, words: &[&str]) {
         }
         ["memory", on, free] => {
             let free: u64 = free.strip_prefix("free=").unwrap().parse().unwrap();
-            let memory = Memory { total: MEMORY, used: Bytes64(MEMORY.0 - free) };
+            let used = Bytes64(MEMORY.0 - free);
+            let memory = Memory { total: MEMORY, used, swap_free: Bytes64(0) };
             cluster.mail.push_back(Mail::Machine(machine(on), MachineInput::Memory(memory)));
         }
         ["cut", on] => drop(cluster.cut_off.insert(machine(on))),

@@ -72,6 +72,7 @@ fn memory(swap_mb: u64, mb_per_s: u64) -> MemoryConfig {
         // All of it at once: growth has its own tests.
         start: 100_000 * MB,
         growth: Growth::Linear,
+        marks: policy::memory::Watermarks::NONE,
     }
 }
 

@@ -409,7 +409,8 @@ impl Control {
             let machine = MachineId(u32::try_from(index).expect("made from a u32"));
             let bytes = self.memory_used.entry(machine).or_default();
             *bytes += used.idle.0 / machines;
-            let memory = Memory { total: self.memory_total, used: Bytes64(*bytes) };
+            let used = Bytes64(*bytes);
+            let memory = Memory { total: self.memory_total, used, swap_free: Bytes64(0) };
             self.cluster.tell_machine(machine, MachineInput::Memory(memory));
         }
         let full = |(machine, bytes): (&MachineId, &u64)| {

@@ -205,7 +205,8 @@ impl ScheduledMachine {
             return Some(RefuseReason::Admission { limit: self.admission_max });
         }
         let memory = self.memory?;
-        let free = dispatcher::free(memory);
+        // What swap can take is as good as free: the memory planner makes room by class.
+        let free = Bytes64(dispatcher::free(memory).0.saturating_add(memory.swap_free.0));
         // Where nothing runs, nothing here could ever free memory: then it takes one all the same.
         let full = dispatcher::is_below(free, self.options.memory_full_percent, memory);
         (full && self.active > 0).then_some(RefuseReason::Memory { free })

@@ -141,7 +141,7 @@ pub enum Action {
     SwapOut(InvocationId, FreeReason),
     /// Take its core; it waits for memory.
     Hold(InvocationId, HoldReason),
-    /// Bring its memory back, or give it what it wants, and let it want a core.
+    /// Let it have what it waits for: bring its memory back, and let it want a core.
     Bring(InvocationId, BringReason),
     /// End it. It may begin again.
     Kill(InvocationId, EndReason),
@@ -186,17 +186,6 @@ pub struct BringReason {
     pub free: Bytes64,
     /// What it needs.
     pub needs: Bytes64,
-    /// Whether it waits for it, or would run next.
-    pub when: BringWhen,
-}
-
-/// What a function does that is brought back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BringWhen {
-    /// It waits for it.
-    Waited,
-    /// It would run next: ahead of time.
-    Ahead,
 }
 
 /// Why a function is killed.

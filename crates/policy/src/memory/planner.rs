@@ -1,5 +1,4 @@
-//! The planner itself. One plan goes: those that wait, the watermarks, those that grow too fast,
-//! those that could come back ahead of time.
+//! The planner itself. One plan goes: those that wait, the watermarks, those that grow too fast.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -8,8 +7,8 @@ use core::time::Duration;
 use model::{Bytes64, InvocationId, Timestamp};
 
 use super::{
-    Action, BringReason, BringWhen, Candidate, EndReason, FreeReason, HoldReason, Holder, Rank,
-    Standing, View, Whereabouts, victim,
+    Action, BringReason, Candidate, EndReason, FreeReason, HoldReason, Holder, Rank, Standing,
+    View, Whereabouts, victim,
 };
 
 /// When memory is freed and how much, in percent of all of it and bounded in bytes.
@@ -25,8 +24,6 @@ pub struct Watermarks {
     pub high_bytes_max: Bytes64,
     /// Whoever was brought back is not swapped out again for so long, unless for a higher class.
     pub stay: Duration,
-    /// Whoever was swapped out is not brought back ahead of time for so long.
-    pub away: Duration,
     /// How far ahead growth is taken into account.
     pub horizon: Duration,
 }
@@ -40,7 +37,6 @@ impl Watermarks {
         high_percent: 0,
         high_bytes_max: Bytes64(0),
         stay: Duration::ZERO,
-        away: Duration::ZERO,
         horizon: Duration::ZERO,
     };
 }
@@ -54,7 +50,6 @@ impl Default for Watermarks {
             high_percent: 12,
             high_bytes_max: Bytes64(1536 << 20),
             stay: Duration::from_millis(500),
-            away: Duration::from_millis(250),
             horizon: Duration::from_millis(50),
         }
     }
@@ -66,9 +61,8 @@ pub struct Planner {
     marks: Watermarks,
     /// Memory is being freed, up to the high watermark.
     is_pressed: bool,
-    /// When each was last brought back or swapped out; forgotten when it no longer matters.
+    /// When each was last brought back; forgotten when it no longer matters.
     brought: BTreeMap<InvocationId, Timestamp>,
-    sent: BTreeMap<InvocationId, Timestamp>,
 }
 
 /// A plan in the making.
@@ -102,7 +96,7 @@ impl Planner {
     /// A planner that has seen nothing.
     #[must_use]
     pub const fn new(marks: Watermarks) -> Self {
-        Self { marks, is_pressed: false, brought: BTreeMap::new(), sent: BTreeMap::new() }
+        Self { marks, is_pressed: false, brought: BTreeMap::new() }
     }
 
     /// Whether a function of that rank may begin or go on without asking: there is memory, or
@@ -119,6 +113,14 @@ impl Planner {
             holder.rank.class() < rank.class() && !holder.fixed && holder.resident.0 > 0
         };
         free >= low || (free >= min && view.holders.iter().any(gives_way))
+    }
+
+    /// What is to be free on a machine of that much memory once it was pressed. While more is
+    /// free, nobody waits and nobody is about to come back, a plan has no action.
+    #[must_use]
+    pub fn high_mark(&self, total: Bytes64) -> Bytes64 {
+        let [_, _, high] = self.marks_of(total);
+        Bytes64(high)
     }
 
     /// Appends what is to be done now to `out`, in order. Called again whenever something changed
@@ -143,25 +145,19 @@ impl Planner {
         self.serve_waiting(&mut draft);
         self.keep_watermarks(&mut draft);
         self.hold_growing(&mut draft);
-        self.bring_ahead(&mut draft);
         for action in &out[before..] {
-            match action {
-                Action::Bring(id, _) => _ = self.brought.insert(*id, now),
-                Action::SwapOut(id, _) => _ = self.sent.insert(*id, now),
-                Action::Forget(..) | Action::Hold(..) | Action::Kill(..) => {}
+            if let Action::Bring(id, _) = action {
+                self.brought.insert(*id, now);
             }
         }
-        let (stay, away) = (self.marks.stay, self.marks.away);
+        let stay = self.marks.stay;
         self.brought.retain(|_, at| now.since(*at) < stay);
-        self.sent.retain(|_, at| now.since(*at) < away);
     }
 
-    /// When a plan may differ though nothing changed: a function's stay or absence is over.
+    /// When a plan may differ though nothing changed: a function's stay is over.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        let stays = self.brought.values().map(|at| *at + self.marks.stay);
-        let absences = self.sent.values().map(|at| *at + self.marks.away);
-        stays.chain(absences).min()
+        self.brought.values().map(|at| *at + self.marks.stay).min()
     }
 
     /// The least, the low and the high watermark.
@@ -206,7 +202,7 @@ impl Planner {
             };
             let needed = needs.saturating_add(reserve);
             if needed <= draft.free {
-                draft.bring(waiter, BringWhen::Waited);
+                draft.bring(waiter);
                 continue;
             }
             if needed > draft.expected {
@@ -308,23 +304,6 @@ impl Planner {
         }
     }
 
-    /// Brings back who would run next, where there is room to spare and nobody waits.
-    fn bring_ahead(&self, draft: &mut Draft<'_, '_>) {
-        let view = draft.view;
-        if self.is_pressed || view.holders.iter().any(|h| h.standing == Standing::Waiting) {
-            return;
-        }
-        for next in view.holders.iter().rev() {
-            let is_out = next.whereabouts == Whereabouts::Swap && next.swapped.0 > 0;
-            if next.standing != Standing::Next || !is_out || self.sent.contains_key(&next.id) {
-                continue;
-            }
-            if next.swapped.0.saturating_add(draft.high) <= draft.free {
-                draft.bring(next, BringWhen::Ahead);
-            }
-        }
-    }
-
     /// Whether it may be swapped out for its own class, or for nobody.
     fn may_go(&self, now: Timestamp, holder: &Holder) -> bool {
         self.brought.get(&holder.id).is_none_or(|at| now.since(*at) >= self.marks.stay)
@@ -332,10 +311,9 @@ impl Planner {
 }
 
 impl Draft<'_, '_> {
-    fn bring(&mut self, holder: &Holder, when: BringWhen) {
-        let needs = if when == BringWhen::Waited { holder.wants } else { holder.swapped };
-        let reason = BringReason { free: Bytes64(self.free), needs, when };
-        self.out.push(Action::Bring(holder.id, reason));
+    fn bring(&mut self, holder: &Holder) {
+        let needs = holder.wants;
+        self.out.push(Action::Bring(holder.id, BringReason { free: Bytes64(self.free), needs }));
         self.free = self.free.saturating_sub(needs.0);
         self.expected = self.expected.saturating_sub(needs.0);
     }

@@ -234,13 +234,6 @@ fn growth_ahead_counts_as_used() {
 }
 
 #[test]
-fn the_next_comes_back_ahead_of_time_where_there_is_room_to_spare() {
-    check(marks(), vec![swapped(1, 0, 30, Next), holder(2, 1, 50, Running)], 0, &[('b', 1)]);
-    check(marks(), vec![swapped(1, 0, 31, Next), holder(2, 1, 50, Running)], 0, &[]);
-    check(marks(), vec![swapped(1, 0, 30, Later), holder(2, 1, 50, Running)], 0, &[]);
-}
-
-#[test]
 fn a_low_one_does_not_begin_under_pressure_and_a_high_one_does() {
     let planner = Planner::new(marks());
     let holders = [holder(1, 1, 93, Later)];

@@ -1,5 +1,7 @@
 //! How the simulated cluster is made.
 
+use policy::memory::Watermarks;
+
 use crate::memory::Growth;
 
 /// Machines, shards, and what may go wrong. `Default` is the paper's cluster with memory absurdly
@@ -70,6 +72,8 @@ pub struct MemoryConfig {
     pub start: u64,
     /// How it grows from there.
     pub growth: Growth,
+    /// How much of it is kept free. None, as in the paper: everyone asks before it takes.
+    pub marks: Watermarks,
 }
 
 /// Each function waits so often for so long, evenly over its run.
@@ -117,6 +121,7 @@ impl Default for MemoryConfig {
             swap: 500_000 * crate::workload::MB,
             swap_out_per_s: 0,
             swap_in_per_s: 0,
+            marks: Watermarks::NONE,
             start: 100 * crate::workload::MB,
             growth: Growth::default(),
         }

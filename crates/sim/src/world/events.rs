@@ -18,6 +18,8 @@ pub(crate) enum Event {
     SwappedOut { machine: u32, bytes: u64 },
     /// A job's memory is in again.
     SwappedIn { slot: u32, generation: u32 },
+    /// What the memory planner decides may be different now.
+    PlanMemory { machine: u32 },
     /// A machine fails.
     Lose { machine: u32 },
     /// A machine comes back.

@@ -281,6 +281,10 @@ impl World {
                 }
                 current
             }
+            Event::PlanMemory { machine } => {
+                self.plan_memory_again(machine);
+                true
+            }
             Event::Lose { machine } => {
                 self.lose(machine);
                 true

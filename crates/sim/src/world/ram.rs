@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Bytes64, CpuTime, InvocationId, MachineId, Timestamp};
+use model::{Bytes64, CpuTime, MachineId, Timestamp};
 use policy::Memory;
-use policy::memory::Candidate;
+use policy::memory::{Action, Holder, Planner, Rank, Standing, View, Whereabouts};
 
 use super::events::Event;
 use super::jobs::{Entry, Jobs, State};
 use super::{MemoryConfig, World, index};
-use crate::memory::{Growth, Plan, Rank, Resident, Standing, plan};
+use crate::memory::Growth;
 use crate::scheduler::Input;
 use crate::workload::MB;
 
@@ -33,11 +33,17 @@ pub(super) enum Room {
 pub(crate) struct Ram {
     pub(super) config: MemoryConfig,
     sites: Vec<Site>,
+    /// Empty between uses.
+    holders: Vec<Holder>,
+    actions: Vec<Action>,
 }
 
 /// The memory of one machine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Site {
+    planner: Planner,
+    /// When the planner is asked again, though nothing happens.
+    armed_ns: u64,
     /// In use, what is on its way out included.
     used: u64,
     leaving: u64,
@@ -61,6 +67,27 @@ struct Site {
 }
 
 impl Site {
+    fn new(config: &MemoryConfig) -> Self {
+        Self {
+            planner: Planner::new(config.marks),
+            armed_ns: u64::MAX,
+            used: 0,
+            leaving: 0,
+            swapped: 0,
+            holders: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            told: None,
+            writing_until_ns: 0,
+            reading_until_ns: 0,
+            ram_peak: 0,
+            swap_peak: 0,
+            swap_total: 0,
+            kills: 0,
+            mb_ns: 0,
+            since_ns: 0,
+        }
+    }
+
     fn set_used(&mut self, now_ns: u64, used: u64) {
         self.mb_ns += u128::from(self.used / MB) * u128::from(now_ns - self.since_ns);
         self.since_ns = now_ns;
@@ -82,7 +109,8 @@ pub(crate) struct Sums {
 
 impl Ram {
     pub(super) fn new(config: MemoryConfig, machines: usize) -> Self {
-        Self { config, sites: (0..machines).map(|_| Site::default()).collect() }
+        let sites = (0..machines).map(|_| Site::new(&config)).collect();
+        Self { config, sites, holders: Vec::new(), actions: Vec::new() }
     }
 
     pub(crate) fn sums(&self, jobs: &Jobs, machine: u32) -> Sums {
@@ -132,6 +160,27 @@ const fn rank(job: &Entry) -> Rank {
     Rank::new(job.class, Timestamp(job.arrived_ns), job.id)
 }
 
+/// What a job needs more in RAM before it can go on.
+fn wants(config: &MemoryConfig, job: &Entry) -> u64 {
+    let target = Growth::bytes(job.level, config.start.min(job.peak), job.peak);
+    target.saturating_sub(job.resident)
+}
+
+fn holder_of(config: &MemoryConfig, job: &Entry, standing: Standing) -> Holder {
+    Holder {
+        id: job.id,
+        rank: rank(job),
+        cpu: CpuTime(job.progress_ns),
+        resident: Bytes64(job.resident),
+        swapped: Bytes64(job.swapped),
+        wants: Bytes64(wants(config, job)),
+        growth: Bytes64(0),
+        standing,
+        whereabouts: if job.swapped > 0 { Whereabouts::Swap } else { Whereabouts::Ram },
+        fixed: false,
+    }
+}
+
 /// How long that many bytes take.
 fn transfer_ns(bytes: u64, per_s: u64) -> u64 {
     let ns = u128::from(bytes) * 1_000_000_000 / u128::from(per_s);
@@ -142,86 +191,153 @@ impl World {
     /// Gives the job all the memory that it wants at its level, or notes it as waiting.
     pub(super) fn get_memory(&mut self, slot: u32) -> Room {
         let Some(ram) = &self.ram else { return Room::Has };
-        let config = ram.config;
-        loop {
-            let job = *self.jobs.get(slot);
-            let target = Growth::bytes(job.level, config.start.min(job.peak), job.peak);
-            if target <= job.resident {
-                return Room::Has;
-            }
-            if target > config.ram {
-                self.kill(slot);
-                return Room::Killed;
-            }
-            let needed = target - job.resident;
-            match self.make_room(slot, needed) {
-                Plan::SwapOut => return self.take_memory(slot, needed),
-                Plan::Wait => {
-                    let rank = rank(&job);
-                    self.site(job.machine).waiting.insert((rank, slot));
-                    return Room::Waits;
-                }
-                Plan::SwapFull => {
-                    let victim = self.kill_someone(slot);
-                    if victim == slot {
-                        return Room::Killed;
-                    }
-                }
-            }
+        let job = *self.jobs.get(slot);
+        let needed = wants(&ram.config, &job);
+        if needed == 0 {
+            return Room::Has;
         }
+        let total = Bytes64(ram.config.ram);
+        let site = &ram.sites[index(job.machine)];
+        let rank = rank(&job);
+        let is_first = site.waiting.last().is_none_or(|&(other, _)| other <= rank);
+        let left = (ram.config.ram - site.used).checked_sub(needed);
+        if is_first && left.is_some_and(|left| left >= site.planner.high_mark(total).0) {
+            // The planner would say the same.
+            self.site(job.machine).waiting.remove(&(rank, slot));
+            return self.take_memory(slot, needed);
+        }
+        self.site(job.machine).waiting.insert((rank, slot));
+        self.plan_memory(job.machine, Some(slot))
     }
 
     fn site(&mut self, machine: u32) -> &mut Site {
         &mut self.ram.as_mut().expect("memory is followed").sites[index(machine)]
     }
 
-    /// Frees that many bytes for the job. `SwapOut`: they are free now.
-    fn make_room(&mut self, slot: u32, needed: u64) -> Plan {
-        let job = *self.jobs.get(slot);
-        let by = rank(&job);
-        let ram = self.ram.as_ref().expect("memory is followed");
+    /// Asks the planner until it has nothing more to say. What became of the one that asked.
+    fn plan_memory(&mut self, machine: u32, asking: Option<u32>) -> Room {
+        let mut room = Room::Waits;
+        loop {
+            let mut actions = self.planned(machine);
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions.drain(..) {
+                let (Action::SwapOut(id, _)
+                | Action::Hold(id, _)
+                | Action::Bring(id, _)
+                | Action::Kill(id, _)) = action
+                else {
+                    continue;
+                };
+                let slot = self.jobs.find(id).expect("the planner was shown it");
+                let is_asking = asking == Some(slot);
+                match action {
+                    Action::Bring(..) => {
+                        let got = self.bring(slot);
+                        if is_asking {
+                            room = got;
+                        } else if got == Room::Has {
+                            self.unblock(slot);
+                        }
+                    }
+                    Action::SwapOut(..) => self.swap_out(slot),
+                    Action::Hold(..) => self.wait_for_memory(slot),
+                    Action::Kill(..) => {
+                        self.kill(slot);
+                        if is_asking {
+                            room = Room::Killed;
+                        }
+                    }
+                    Action::Forget(..) => {}
+                }
+            }
+            self.ram.as_mut().expect("memory is followed").actions = actions;
+            if room == Room::Killed {
+                self.freed.push(machine);
+                break;
+            }
+        }
+        self.arm_planner(machine);
+        room
+    }
+
+    pub(super) fn plan_memory_again(&mut self, machine: u32) {
+        if self.site(machine).armed_ns == self.now_ns {
+            self.site(machine).armed_ns = u64::MAX;
+            self.plan_memory(machine, None);
+        }
+    }
+
+    fn arm_planner(&mut self, machine: u32) {
+        let now_ns = self.now_ns;
+        let site = self.site(machine);
+        let Some(at_ns) = site.planner.deadline().map(|at| at.0.max(now_ns)) else { return };
+        if at_ns < site.armed_ns {
+            site.armed_ns = at_ns;
+            self.agenda.plan(at_ns, Event::PlanMemory { machine });
+        }
+    }
+
+    /// What the planner says of the machine as it is.
+    fn planned(&mut self, machine: u32) -> Vec<Action> {
+        let ram = self.ram.as_mut().expect("memory is followed");
         let config = ram.config;
-        let site = &ram.sites[index(job.machine)];
-        if site.waiting.last().is_some_and(|&(waiting, other)| waiting > by && other != slot) {
-            return Plan::Wait;
-        }
-        let free = config.ram - site.used;
-        if needed <= free {
-            return Plan::SwapOut;
-        }
-        // What is on its way out counts as freed: it has only to be waited for.
-        let missing = needed.saturating_sub(free + site.leaving);
-        if missing == 0 {
-            return Plan::Wait;
-        }
-        let next = site
-            .holders
-            .iter()
-            .rev()
-            .find(|(_, other)| **other != slot && self.jobs.get(**other).state == State::Ready);
-        let next = next.map(|(_, other)| *other);
-        let residents = site.holders.iter().map(|(&rank, &other)| {
-            let holder = self.jobs.get(other);
-            let standing = if holder.is_executing() {
+        let (mut actions, mut holders) =
+            (std::mem::take(&mut ram.actions), std::mem::take(&mut ram.holders));
+        let site = &mut ram.sites[index(machine)];
+        let is_next = |(_, slot): &(&Rank, &u32)| self.jobs.get(**slot).state == State::Ready;
+        let next = site.holders.iter().rev().find(is_next).map(|(_, slot)| *slot);
+        let holder = |(&rank, &slot): (&Rank, &u32)| {
+            let job = self.jobs.get(slot);
+            let standing = if site.waiting.contains(&(rank, slot)) {
+                Standing::Waiting
+            } else if job.is_executing() {
                 Standing::Running
-            } else if next == Some(other) {
+            } else if next == Some(slot) {
                 Standing::Next
             } else {
                 Standing::Later
             };
-            Resident { id: holder.id, rank, bytes: Bytes64(holder.resident), standing }
-        });
-        let mut chosen = Vec::new();
-        let swap_free = Bytes64(config.swap - site.swapped);
-        let plan = plan(residents, by, Bytes64(missing), swap_free, &mut chosen);
-        if plan != Plan::SwapOut {
-            return plan;
+            holder_of(&config, job, standing)
+        };
+        holders.extend(site.holders.iter().map(holder));
+        let newcomers = site.waiting.iter().filter(|(rank, _)| !site.holders.contains_key(rank));
+        let newcomer =
+            |&(_, slot): &(Rank, u32)| holder_of(&config, self.jobs.get(slot), Standing::Waiting);
+        holders.extend(newcomers.map(newcomer));
+        holders.sort_by_key(|holder| holder.rank);
+        let view = View {
+            total: Bytes64(config.ram),
+            used: Bytes64(site.used),
+            leaving: Bytes64(site.leaving),
+            swap_free: Bytes64(config.swap - site.swapped),
+            holders: &holders,
+            idle: &[],
+        };
+        site.planner.plan(Timestamp(self.now_ns), &view, &mut actions);
+        holders.clear();
+        ram.holders = holders;
+        actions
+    }
+
+    /// Gives a waiting job what it wants.
+    fn bring(&mut self, slot: u32) -> Room {
+        let job = *self.jobs.get(slot);
+        let needed = wants(&self.ram.as_ref().expect("memory is followed").config, &job);
+        let was_waiting = self.site(job.machine).waiting.remove(&(rank(&job), slot));
+        assert!(was_waiting, "the planner brings back those that wait");
+        self.take_memory(slot, needed)
+    }
+
+    /// Takes its core; it waits until it is given more.
+    fn wait_for_memory(&mut self, slot: u32) {
+        let job = *self.jobs.get(slot);
+        if job.is_executing() {
+            self.stop(slot, State::Memory);
+            self.site(job.machine).waiting.insert((rank(&job), slot));
+            self.block(slot);
         }
-        for (id, _) in chosen {
-            let victim = self.jobs.find(id).expect("it holds memory");
-            self.swap_out(victim);
-        }
-        if config.swap_out_per_s == 0 { Plan::SwapOut } else { Plan::Wait }
     }
 
     /// Writes a whole function's memory out.
@@ -252,11 +368,7 @@ impl World {
         pressure.swap_outs += 1;
         pressure.swap_bytes += bytes;
         match job.state {
-            State::Running { .. } | State::Shared { .. } => {
-                self.stop(slot, State::Memory);
-                self.site(job.machine).waiting.insert((rank(&job), slot));
-                self.block(slot);
-            }
+            State::Running { .. } | State::Shared { .. } => self.wait_for_memory(slot),
             State::Memory => {
                 // It was being read back, or waits for more: it begins to wait again.
                 let entry = self.jobs.get_mut(slot);
@@ -329,41 +441,7 @@ impl World {
 
     /// Lets those who wait for memory try again, the highest rank first.
     pub(super) fn retry_waiting(&mut self, machine: u32) {
-        while let Some(&(rank, slot)) = self.site(machine).waiting.last() {
-            self.site(machine).waiting.remove(&(rank, slot));
-            let generation = self.jobs.get(slot).generation;
-            match self.get_memory(slot) {
-                Room::Has => self.unblock(slot),
-                Room::Waits => {
-                    let again = self.site(machine).waiting.contains(&(rank, slot));
-                    debug_assert!(again || self.jobs.is_current(slot, generation));
-                    if again {
-                        return;
-                    }
-                }
-                Room::Killed => {}
-            }
-        }
-    }
-
-    /// Kills the lowest class's least progressed function of those that rank no higher.
-    fn kill_someone(&mut self, by: u32) -> u32 {
-        let machine = self.jobs.get(by).machine;
-        let limit = rank(self.jobs.get(by));
-        let holders = &self.ram.as_ref().expect("memory is followed").sites[index(machine)].holders;
-        let candidates = holders.range(..=limit).map(|(_, &slot)| {
-            let job = self.jobs.get(slot);
-            Candidate {
-                id: job.id,
-                class: job.class,
-                cpu: CpuTime(job.progress_ns),
-                arrived: Timestamp(job.arrived_ns),
-            }
-        });
-        let victim = policy::memory::victim(candidates).map(|(id, _): (InvocationId, _)| id);
-        let slot = victim.and_then(|id| self.jobs.find(id)).unwrap_or(by);
-        self.kill(slot);
-        slot
+        self.plan_memory(machine, None);
     }
 
     /// Kills a function. It begins anew with its first arrival time, unless that was once too often.
@@ -397,7 +475,8 @@ impl World {
             return;
         }
         site.told = Some(site.used);
-        let memory = Memory { total: Bytes64(total), used: Bytes64(site.used) };
+        let swap_free = Bytes64(ram.config.swap - site.swapped);
+        let memory = Memory { total: Bytes64(total), used: Bytes64(site.used), swap_free };
         self.inputs.push_back(Input::Memory(MachineId(machine), memory));
     }
 }
