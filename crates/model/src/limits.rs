@@ -63,3 +63,41 @@ pub const PAGE_MAX: usize = 1_000;
 pub const ASYNC_PENDING_MAX: u64 = 100_000;
 /// Length of a function's description.
 pub const DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Bytes of a payload that an execution's state holds itself; larger ones are kept apart and named
+/// by their hash.
+pub const PAYLOAD_INLINE_BYTES_MAX: usize = 32 << 10;
+/// Bytes of payloads that an execution's state holds itself in all; above, only payloads of
+/// [`PAYLOAD_INLINE_BYTES_FULL`] are taken in.
+pub const STATE_INLINE_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of a payload that is still held inline where the state holds
+/// [`STATE_INLINE_BYTES_MAX`] already.
+pub const PAYLOAD_INLINE_BYTES_FULL: usize = 256;
+/// Things that one execution has asked for and that have not ended, or whose end it has not seen.
+pub const OPEN_OPS_MAX: usize = 4_096;
+/// Events of one execution that came before it waited for them (signals, answers to tokens).
+pub const KEPT_EVENTS_MAX: usize = 1_000;
+/// Ids of signals that one execution remembers to know a repeated one.
+pub const SIGNAL_IDS_MAX: usize = 256;
+/// Callback tokens that ended and whose end an execution can still tell apart.
+pub const CLOSED_TOKENS_MAX: usize = 64;
+/// Length of a signal's name.
+pub const SIGNAL_NAME_BYTES_MAX: usize = 128;
+/// Length of an execution's name.
+pub const EXECUTION_NAME_BYTES_MAX: usize = 128;
+/// Length of a reason that a person or program states (cancel, pause), and of one message.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// Length of an execution's custom status.
+pub const CUSTOM_STATUS_BYTES_MAX: usize = 16 << 10;
+/// History records of one execution since it began (anew).
+pub const HISTORY_RECORDS_MAX: u64 = 100_000;
+/// Late events that are recorded in one execution's history; further ones are told to their sender
+/// only.
+pub const LATE_RECORDS_MAX: u32 = 100;
+/// Times that a turn is begun again after it was lost without an end.
+pub const TURN_RESTARTS_MAX: u32 = 3;
+/// Turns of an interpreter that follow each other without one wait between them.
+pub const TURNS_UNWAITED_MAX: u32 = 10_000;
+/// Longest life of an execution, and its life where nothing shorter is stated.
+pub const EXECUTION_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Functions in one sequence.
+pub const SEQUENCE_STEPS_MAX: usize = 1_000;

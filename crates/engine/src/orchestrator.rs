@@ -1,0 +1,135 @@
+//! Interpreters that orchestrate: functions whose turns are pure and run inside the engine's step.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use model::suspend::{OpId, Resolution};
+use model::{ExecutionId, Failure, FailureKind, Timestamp, limits};
+
+use crate::execution::{DueTurn, Execution};
+use crate::input::{Input, TurnEnd, Turned, Verdict};
+use crate::money::Totals;
+use crate::output::{Effect, Output, TURN_KEY};
+use crate::payload::Payload;
+use crate::token::Mint;
+
+/// One definition of an interpreted kind: a state machine, a sequence, a conductor.
+///
+/// A turn is a function of what it is given. It must not panic on any input, and it must end.
+pub trait Orchestrator: Send + Sync {
+    /// Goes on from `turn.state` with what was resolved, up to the next suspension or the end.
+    fn turn(&self, turn: &Turn<'_>) -> Turned;
+}
+
+/// What an interpreter's turn begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// Whose turn.
+    pub execution: ExecutionId,
+    /// The time of this turn.
+    pub now: Timestamp,
+    /// When the execution began (anew).
+    pub began: Timestamp,
+    /// Counts turns from 1.
+    pub number: u64,
+    /// The execution's input.
+    pub input: &'a [u8],
+    /// What the turn before left; none in the first one.
+    pub state: Option<&'a [u8]>,
+    /// What woke it, in the order in which it was committed.
+    pub resolved: &'a [(OpId, Resolution)],
+    /// Makes callback tokens for asks of this turn.
+    pub mint: &'a Mint,
+    /// 256 random bits of this turn, the same whenever it is run again.
+    pub entropy: [u8; 32],
+}
+
+/// Where the shell keeps large payloads.
+pub trait Payloads {
+    /// Why bytes cannot be had.
+    type Error;
+
+    /// The bytes of a payload.
+    ///
+    /// # Errors
+    /// They cannot be had now.
+    fn load(&mut self, payload: &Payload) -> Result<Vec<u8>, Self::Error>;
+
+    /// A payload of those bytes, apart where they are more than `inline_max`.
+    ///
+    /// # Errors
+    /// They cannot be kept now.
+    fn keep(&mut self, bytes: Vec<u8>, inline_max: usize) -> Result<Payload, Self::Error>;
+}
+
+/// Runs the turns that are due, one after the other, inside the same commit as the step before.
+/// Call it after [`Execution::start`] and [`Execution::step`] of an interpreted kind; `out` holds
+/// what those said of this execution, and gets what follows. No turn is left running, so no
+/// [`Effect::RunTurn`] is left in `out`.
+///
+/// # Errors
+/// Those of `payloads`. The execution is then half-way: throw it away and load it again.
+pub fn run_turns<P: Payloads>(
+    execution: &mut Execution,
+    orchestrator: &dyn Orchestrator,
+    payloads: &mut P,
+    now: Timestamp,
+    out: &mut Vec<Output>,
+) -> Result<(), P::Error> {
+    let mut turns = 0;
+    while let Some(due) = execution.turn() {
+        turns += 1;
+        let (turn, attempt) = (due.number, due.attempt);
+        let end = if turns > limits::TURNS_UNWAITED_MAX {
+            let message = format!("{turns} turns in a row without waiting for anything");
+            TurnEnd::Failed(Failure::new(FailureKind::BadResponse, message))
+        } else {
+            let turned = interpret(execution, orchestrator, payloads, now, &due)?;
+            let inline_max = execution.inline_max();
+            TurnEnd::Ended(turned.try_map(&mut |bytes| payloads.keep(bytes, inline_max))?)
+        };
+        let ended = Input::TurnEnded { turn, attempt, end, used: Totals::default() };
+        let verdict = execution.step(now, ended, out);
+        assert_eq!(verdict, Verdict::Applied, "the turn that is due can end");
+    }
+    out.retain(|output| match output {
+        Output::Effect(effect) => !matches!(effect, Effect::RunTurn { .. }),
+        Output::Settled(key) => *key != TURN_KEY,
+        Output::Arm(_)
+        | Output::Disarm
+        | Output::History(_)
+        | Output::ForgetHistory { .. }
+        | Output::Ended { .. }
+        | Output::Touched
+        | Output::Closed => true,
+    });
+    Ok(())
+}
+
+fn interpret<P: Payloads>(
+    execution: &Execution,
+    orchestrator: &dyn Orchestrator,
+    payloads: &mut P,
+    now: Timestamp,
+    due: &DueTurn<'_>,
+) -> Result<Turned, P::Error> {
+    let input = payloads.load(due.input)?;
+    let state = due.state.map(|state| payloads.load(state)).transpose()?;
+    let mut load = |payload: Payload| payloads.load(&payload);
+    let resolved = due.resolved.iter().map(|(op, resolution)| {
+        let resolution = (*resolution).clone().try_map(&mut load)?;
+        Ok((*op, resolution))
+    });
+    let resolved = resolved.collect::<Result<Vec<_>, P::Error>>()?;
+    Ok(orchestrator.turn(&Turn {
+        execution: execution.birth().id,
+        now,
+        began: execution.began(),
+        number: due.number,
+        input: &input,
+        state: state.as_deref(),
+        resolved: &resolved,
+        mint: &execution.mint(),
+        entropy: due.entropy,
+    }))
+}
