@@ -13,16 +13,64 @@ pub enum Kind {
     Wasm,
     /// A sandboxed process that speaks the Lambda Runtime API.
     Process,
+    /// A definition in the Amazon States Language, interpreted turn by turn.
+    StateMachine,
+}
+
+/// Whether a function may suspend, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durable {
+    /// It runs to its end in one go.
+    #[default]
+    No,
+    /// A Wasm function that waits at any call depth: its stack is saved with its memory.
+    Stackful,
+    /// A Wasm function that registers what it waits for and returns: its memory is saved.
+    Quiescent,
+    /// It answers what shall wake it and its state, and is called again with both.
+    Explicit,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Wasm, Self::Process, Self::StateMachine];
+
     /// The glossary's word for the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Wasm => "wasm",
             Self::Process => "process",
+            Self::StateMachine => "state-machine",
         }
+    }
+
+    /// The kind that [`Kind::as_str`] calls so.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl Durable {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::No, Self::Stackful, Self::Quiescent, Self::Explicit];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Stackful => "stackful",
+            Self::Quiescent => "quiescent",
+            Self::Explicit => "explicit",
+        }
+    }
+
+    /// The way that [`Durable::as_str`] calls so.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|durable| durable.as_str() == word)
     }
 }
 

@@ -33,6 +33,13 @@ impl ExecutionId {
     pub const fn from_parts(millis: u64, random: u128) -> Self {
         Self(InvocationId::from_parts(millis, random).0)
     }
+
+    /// The partition it belongs to, for its whole life: below [`limits::PARTITIONS`].
+    #[must_use]
+    pub fn partition(self) -> u32 {
+        let partition = self.0 % u128::from(limits::PARTITIONS);
+        u32::try_from(partition).expect("the remainder is below a 32-bit number")
+    }
 }
 
 /// An API key, without its secret: `key_` and 26 characters.

@@ -27,7 +27,7 @@ pub mod time;
 
 pub use amount::{Amount, ByteSeconds, Bytes64, CpuTime, MemoryPrice, Price};
 pub use class::{ClassId, PriceClass, PriceList, PriceListError};
-pub use function::{FunctionName, Kind, NameError, Version};
+pub use function::{Durable, FunctionName, Kind, NameError, Version};
 pub use id::{ExecutionId, IdError, InvocationId, KeyId, MachineId, ShardId, TenantName};
 pub use outcome::{Failure, FailureKind, Outcome};
 pub use receipt::Receipt;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::{FunctionName, InvocationId, Kind, PriceList, Timestamp, Version, limits};
+use model::{Durable, FunctionName, InvocationId, Kind, PriceList, Timestamp, Version, limits};
 use store::{BlobHash, Change, Cursor, Day, Detail, FunctionSpec, Grouping, InvocationQuery};
 use tokio::sync::oneshot;
 
@@ -418,6 +418,7 @@ impl Handle {
             default_class: new.class.clone(),
             environment: new.environment.clone(),
             network: new.network,
+            durable: Durable::No,
             code_hash: BlobHash::of(&new.package),
             code_size_bytes: u64::try_from(new.package.len()).unwrap_or(u64::MAX),
             created: self.now(),

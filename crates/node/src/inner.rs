@@ -114,10 +114,11 @@ impl Inner {
 
     pub(crate) fn executor(&self, kind: Kind, runtime: &str) -> Result<&Arc<dyn Executor>, Error> {
         let executor = match kind {
-            Kind::Wasm => &self.executors.wasm,
-            Kind::Process => &self.executors.process,
+            Kind::Wasm => self.executors.wasm.as_ref(),
+            Kind::Process => self.executors.process.as_ref(),
+            Kind::StateMachine => None,
         };
-        executor.as_ref().ok_or_else(|| {
+        executor.ok_or_else(|| {
             let message = format!(
                 "this node runs no {} functions, so runtime {runtime:?} is not available; \
                  its start-up log says why",
@@ -183,7 +184,7 @@ impl Inner {
             self.ready(&entry, executor).await?;
         }
         let token = match entry.info.kind {
-            Kind::Wasm => String::new(),
+            Kind::Wasm | Kind::StateMachine => String::new(),
             Kind::Process => ids::token(),
         };
         let submission = Submission {

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use model::{Amount, FunctionName, InvocationId, KeyId, TenantName, Timestamp, Version, limits};
+use model::suspend::OpId;
+use model::{
+    Amount, ExecutionId, FunctionName, InvocationId, KeyId, TenantName, Timestamp, Version, limits,
+};
 
 use crate::bill::{BillQuery, BillRow, Grouping};
 use crate::blob::{BlobHash, Swept};
 use crate::calendar::Month;
 use crate::error::Result;
+use crate::execution::{
+    Claim, Committed, Execution, ExecutionCommit, ExecutionQuery, HistoryQuery, HistoryRow, Lease,
+    OpenExecution, OutboxItem, TimersDue,
+};
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
 use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
@@ -156,6 +163,114 @@ pub trait Store: Send + Sync {
         Ok(rows.iter().map(|row| row.usage.total()).sum())
     }
 
+    /// Writes steps of many executions, each under the lease of its partition. Each item applies
+    /// whole or not at all, and those that apply do so together: an `Ok` tells of each. Names that
+    /// one item frees are free for the others. The ids of the items differ from each other.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`: no item was applied, as far as is known. Where the reply was
+    /// lost all may have been; a repeated item then finds its own revision (`Conflict`).
+    fn commit_executions(
+        &self,
+        leases: &[Lease],
+        items: &[ExecutionCommit],
+    ) -> Result<Vec<Committed>>;
+
+    /// One execution of a tenant, whole.
+    ///
+    /// # Errors
+    /// `NotFound`; see also [`Store::tenants`].
+    fn execution(&self, tenant: &TenantName, id: ExecutionId) -> Result<Execution>;
+
+    /// The execution that has that name now, whole.
+    ///
+    /// # Errors
+    /// `NotFound`; see also [`Store::tenants`].
+    fn execution_named(&self, tenant: &TenantName, name: &str) -> Result<Execution>;
+
+    /// These executions, whole, of whatever tenant, in the order of the ids asked for. Those that
+    /// do not exist are left out.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn load_executions(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>>;
+
+    /// Executions of a tenant, without `state` and `blobs`.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn executions(&self, tenant: &TenantName, query: &ExecutionQuery) -> Result<Vec<Execution>>;
+
+    /// The history of an execution. Empty where there is no such execution.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn history(&self, id: ExecutionId, query: &HistoryQuery) -> Result<Vec<HistoryRow>>;
+
+    /// At most `limit` (and at most [`limits::PAGE_MAX`]) executions of a partition that did not
+    /// end, by id, after `after`.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn open_executions(
+        &self,
+        partition: u32,
+        after: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>>;
+
+    /// At most `limit` (and at most [`limits::PAGE_MAX`]) executions of these partitions whose
+    /// [`wake`](crate::ExecutionRow::wake) is at or before `until`, the earliest ones.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue>;
+
+    /// At most `limit` (and at most [`limits::PAGE_MAX`]) effects of a partition that are to
+    /// happen, by execution and number, after `after`.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn outbox(
+        &self,
+        partition: u32,
+        after: Option<(ExecutionId, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<OutboxItem>>;
+
+    /// Takes those of `partitions` that nobody holds, whose lease ran out, or that a node of the
+    /// same name holds: that one is an earlier run. Each gets a new epoch. Returns what was taken.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn acquire_leases(&self, claim: &Claim, partitions: &[u32]) -> Result<Vec<Lease>>;
+
+    /// Holds leases longer. Returns those that are still its own; the others are lost.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn renew_leases(&self, claim: &Claim, leases: &[Lease]) -> Result<Vec<Lease>>;
+
+    /// Gives up leases, so that others need not wait until they run out. Those that are lost
+    /// already are passed over.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn release_leases(&self, leases: &[Lease]) -> Result<()>;
+
+    /// Every lease that was ever taken, by partition; who was the last to hold it where it ran out.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn leases(&self) -> Result<Vec<Lease>>;
+
+    /// The time by which leases are reckoned, where the store is shared by several nodes, whose
+    /// clocks may differ. None where it is not: then the node's own.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn clock(&self) -> Result<Option<Timestamp>>;
+
     /// The value of a setting, where it has one.
     ///
     /// # Errors
@@ -263,10 +378,10 @@ impl Default for Options {
     }
 }
 
-/// What a commit of `batch` removes of the records before it.
+/// What a commit of records removes of those before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
-    /// Records to keep. Never fewer than the batch has: were they its own, committed before, then
+    /// Records to keep. Never fewer than the commit has: were they its own, committed before, then
     /// forgetting them would count them again.
     pub(crate) keep: u64,
     /// Records to remove at most: enough to keep up, few enough to stay cheap.
@@ -274,8 +389,7 @@ pub(crate) struct Retention {
 }
 
 impl Retention {
-    pub(crate) fn of(options: &Options, batch: &Batch) -> Self {
-        let records = batch.records.len();
+    pub(crate) fn of(options: &Options, records: usize) -> Self {
         Self { keep: options.keep_invocations.max(records as u64), removals_max: 64 + 2 * records }
     }
 }

@@ -1,5 +1,6 @@
 //! Code packages, kept by the hash of their content.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -33,6 +34,32 @@ impl BlobHash {
             return Ok(());
         }
         Err(Error::Corrupt { reason: format!("blob {self} has content with hash {found}") })
+    }
+}
+
+/// A blob as it lies in a database.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed<'a> {
+    pub(crate) size_bytes: u64,
+    /// `none` or `zstd`.
+    pub(crate) compression: &'static str,
+    pub(crate) content: Cow<'a, [u8]>,
+}
+
+impl<'a> Packed<'a> {
+    /// As it is.
+    pub(crate) fn plain(bytes: &'a [u8]) -> Self {
+        Self { size_bytes: bytes.len() as u64, compression: "none", content: Cow::Borrowed(bytes) }
+    }
+
+    /// What was packed. Its hash is still to be verified.
+    pub(crate) fn unpack(compression: &str, size_bytes: u64, content: &[u8]) -> Result<Vec<u8>> {
+        match compression {
+            "none" => Ok(content.to_vec()),
+            other => Err(Error::Corrupt {
+                reason: format!("a blob of {size_bytes} bytes is compressed by {other:?}"),
+            }),
+        }
     }
 }
 

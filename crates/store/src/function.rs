@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{FunctionName, Kind, TenantName, Timestamp, Version};
+use model::{Durable, FunctionName, Kind, TenantName, Timestamp, Version};
 
 use crate::blob::BlobHash;
 use crate::error::Error;
@@ -28,6 +28,8 @@ pub struct FunctionSpec {
     pub environment: Vec<(String, String)>,
     /// Whether it wants the network.
     pub network: bool,
+    /// Whether it may suspend, and how.
+    pub durable: Durable,
     /// Its code package, a blob of the store.
     pub code_hash: BlobHash,
     /// Size of the code package.

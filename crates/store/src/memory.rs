@@ -1,18 +1,24 @@
 //! A store in memory: for tests, for the simulator, and the model the other stores are tested
 //! against. It forgets everything when it is dropped, and it can be told to fail.
 
+mod executions;
 mod faults;
 mod state;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use model::{FunctionName, InvocationId, TenantName, Timestamp, Version};
+use model::suspend::OpId;
+use model::{ExecutionId, FunctionName, InvocationId, TenantName, Timestamp, Version};
 
 use crate::api::{Batch, Change, Options, Store};
 use crate::bill::{BillQuery, BillRow};
 use crate::blob::{BlobHash, Swept};
 use crate::error::{Error, Result};
+use crate::execution::{
+    Claim, Committed, Execution, ExecutionCommit, ExecutionQuery, HistoryQuery, HistoryRow, Lease,
+    OpenExecution, OutboxItem, TimersDue,
+};
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
 use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
@@ -153,6 +159,79 @@ impl Store for MemoryStore {
 
     fn bill(&self, query: &BillQuery) -> Result<Vec<BillRow>> {
         self.read(|state| Ok(state.bill(query)))
+    }
+
+    fn commit_executions(
+        &self,
+        leases: &[Lease],
+        items: &[ExecutionCommit],
+    ) -> Result<Vec<Committed>> {
+        self.write(|state| Ok(state.commit_executions(leases, items, &self.options)))
+    }
+
+    fn execution(&self, tenant: &TenantName, id: ExecutionId) -> Result<Execution> {
+        self.read(|state| state.execution(tenant, id))
+    }
+
+    fn execution_named(&self, tenant: &TenantName, name: &str) -> Result<Execution> {
+        self.read(|state| state.execution_named(tenant, name))
+    }
+
+    fn load_executions(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>> {
+        self.read(|state| Ok(state.load_executions(ids)))
+    }
+
+    fn executions(&self, tenant: &TenantName, query: &ExecutionQuery) -> Result<Vec<Execution>> {
+        self.read(|state| Ok(state.list_executions(tenant, query)))
+    }
+
+    fn history(&self, id: ExecutionId, query: &HistoryQuery) -> Result<Vec<HistoryRow>> {
+        self.read(|state| Ok(state.history(id, query)))
+    }
+
+    fn open_executions(
+        &self,
+        partition: u32,
+        after: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>> {
+        self.read(|state| Ok(state.open_executions(partition, after, limit)))
+    }
+
+    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue> {
+        self.read(|state| Ok(state.timers_due(partitions, until, limit)))
+    }
+
+    fn outbox(
+        &self,
+        partition: u32,
+        after: Option<(ExecutionId, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<OutboxItem>> {
+        self.read(|state| Ok(state.outbox(partition, after, limit)))
+    }
+
+    fn acquire_leases(&self, claim: &Claim, partitions: &[u32]) -> Result<Vec<Lease>> {
+        self.write(|state| Ok(state.acquire_leases(claim, partitions)))
+    }
+
+    fn renew_leases(&self, claim: &Claim, leases: &[Lease]) -> Result<Vec<Lease>> {
+        self.write(|state| Ok(state.renew_leases(claim, leases)))
+    }
+
+    fn release_leases(&self, leases: &[Lease]) -> Result<()> {
+        self.write(|state| {
+            state.release_leases(leases);
+            Ok(())
+        })
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>> {
+        self.read(|state| Ok(state.leases()))
+    }
+
+    fn clock(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
     }
 
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -7,9 +7,12 @@
 //! positive one (for a time, the year 2262). Amounts and other sums, which SQL neither compares
 //! nor adds, keep all 64 bits by storing the signed number with the same bits.
 
+pub(crate) mod blobs;
 pub(crate) mod change;
+pub(crate) mod executions;
 pub(crate) mod functions;
 pub(crate) mod invocations;
+pub(crate) mod leases;
 pub(crate) mod queue;
 pub(crate) mod schema;
 pub(crate) mod statements;
@@ -19,7 +22,7 @@ pub(crate) mod tenants;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
-use model::{InvocationId, Timestamp};
+use model::{ExecutionId, InvocationId, Timestamp};
 
 use crate::error::{Error, Result};
 
@@ -30,6 +33,17 @@ pub(crate) trait Session {
 
     /// Runs a query and gives each row to `each`, until that breaks.
     fn query(&self, query: &str, parameters: &[Value<'_>], each: EachRow<'_>) -> Result<()>;
+
+    /// Runs a statement once for each row of parameters, in order, and tells how many rows each
+    /// changed. A database far away gets all of them at once.
+    fn execute_each(&self, statement: &str, rows: &[Vec<Value<'_>>]) -> Result<Vec<usize>> {
+        rows.iter().map(|parameters| self.execute(statement, parameters)).collect()
+    }
+
+    /// Runs a query once for each row of parameters, in order, like [`Session::execute_each`].
+    fn query_each(&self, query: &str, rows: &[Vec<Value<'_>>], each: EachRow<'_>) -> Result<()> {
+        rows.iter().try_for_each(|parameters| self.query(query, parameters, each))
+    }
 }
 
 pub(crate) type EachRow<'a> = &'a mut dyn FnMut(&mut Columns<'_>) -> Result<ControlFlow<()>>;
@@ -134,6 +148,12 @@ impl From<Timestamp> for Value<'_> {
 
 impl From<InvocationId> for Value<'_> {
     fn from(id: InvocationId) -> Self {
+        Self::Id(id.0.to_be_bytes())
+    }
+}
+
+impl From<ExecutionId> for Value<'_> {
+    fn from(id: ExecutionId) -> Self {
         Self::Id(id.0.to_be_bytes())
     }
 }

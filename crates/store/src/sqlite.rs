@@ -13,17 +13,26 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-use model::{FunctionName, InvocationId, TenantName, Timestamp, Version};
+use model::suspend::OpId;
+use model::{ExecutionId, FunctionName, InvocationId, TenantName, Timestamp, Version};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::api::{Batch, Change, Options, Store};
 use crate::bill::{BillQuery, BillRow};
-use crate::blob::{BlobHash, Swept};
+use crate::blob::{BlobHash, Packed, Swept};
 use crate::error::{Error, Result};
+use crate::execution::{
+    Claim, Committed, Execution, ExecutionCommit, ExecutionQuery, HistoryQuery, HistoryRow, Lease,
+    OpenExecution, OutboxItem, TimersDue,
+};
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
 use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
-use crate::sql::{Session, change, functions, invocations, queue, schema, sums, tenants};
+use crate::sql::executions::{self, Around};
+use crate::sql::{
+    Session, blobs as rows, change, functions, invocations, leases, queue, schema, statements,
+    sums, tenants,
+};
 use crate::tenant::{Key, Tenant};
 
 use blobs::Blobs;
@@ -59,6 +68,7 @@ impl SqliteStore {
         let database = directory.join("fermata.db");
         let mut writer = open_writer(&database)?;
         migrate(&mut writer, schema::MIGRATIONS)?;
+        end_leases(&mut writer)?;
         Ok(Self {
             options,
             writer: Mutex::new(writer),
@@ -101,6 +111,18 @@ fn migrate(writer: &mut Connection, migrations: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// What came with a step, packed before it is the writer's turn.
+fn pack(item: &ExecutionCommit) -> Vec<(BlobHash, Packed<'_>)> {
+    item.blobs.iter().map(|(hash, bytes)| (*hash, Packed::plain(bytes))).collect()
+}
+
+/// Nobody else has the directory open, so whoever held a lease has ended.
+fn end_leases(writer: &mut Connection) -> Result<()> {
+    let transaction = begin(writer, TransactionBehavior::Immediate)?;
+    transaction.execute(statements::LEASES_END, &[])?;
+    finish(transaction)
+}
+
 /// Payloads and keys lie in it: only its owner may look.
 fn create_private(directory: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
@@ -125,7 +147,10 @@ impl Store for SqliteStore {
 
     fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion> {
         // A sweep takes the same lock, so the blob that is there now stays.
-        self.write(|session| functions::publish(session, spec, |hash| self.blobs.contain(hash)))
+        self.write(|session| {
+            let has_code = |hash| Ok(self.blobs.contain(hash)? || rows::contain(session, hash)?);
+            functions::publish(session, spec, has_code)
+        })
     }
 
     fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()> {
@@ -134,11 +159,18 @@ impl Store for SqliteStore {
     }
 
     fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>> {
-        self.blobs.get(hash)
+        match self.read(|session| rows::get(session, hash))? {
+            Some(bytes) => Ok(bytes),
+            None => self.blobs.get(hash),
+        }
     }
 
     fn sweep_blobs(&self) -> Result<Swept> {
-        self.write(|session| self.blobs.sweep(&functions::code_used(session)?))
+        self.write(|session| {
+            let used = rows::used(session)?;
+            let (rows, files) = (rows::sweep(session, &used)?, self.blobs.sweep(&used)?);
+            Ok(Swept { blobs: rows.blobs + files.blobs, bytes: rows.bytes + files.bytes })
+        })
     }
 
     fn tenants(&self) -> Result<Vec<Tenant>> {
@@ -202,6 +234,78 @@ impl Store for SqliteStore {
         self.read(|session| sums::bill(session, query))
     }
 
+    fn commit_executions(
+        &self,
+        leases: &[Lease],
+        items: &[ExecutionCommit],
+    ) -> Result<Vec<Committed>> {
+        let packed: Vec<_> = items.iter().map(pack).collect();
+        let around = Around { options: &self.options, has_file: &|hash| self.blobs.contain(hash) };
+        self.write(|session| executions::commit(session, leases, items, &packed, &around))
+    }
+
+    fn execution(&self, tenant: &TenantName, id: ExecutionId) -> Result<Execution> {
+        self.read(|session| executions::execution(session, tenant, id))
+    }
+
+    fn execution_named(&self, tenant: &TenantName, name: &str) -> Result<Execution> {
+        self.read(|session| executions::execution_named(session, tenant, name))
+    }
+
+    fn load_executions(&self, ids: &[ExecutionId]) -> Result<Vec<Execution>> {
+        self.read(|session| executions::load(session, ids))
+    }
+
+    fn executions(&self, tenant: &TenantName, query: &ExecutionQuery) -> Result<Vec<Execution>> {
+        self.read(|session| executions::executions(session, tenant, query))
+    }
+
+    fn history(&self, id: ExecutionId, query: &HistoryQuery) -> Result<Vec<HistoryRow>> {
+        self.read(|session| executions::history(session, id, query))
+    }
+
+    fn open_executions(
+        &self,
+        partition: u32,
+        after: Option<ExecutionId>,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>> {
+        self.read(|session| executions::open_executions(session, partition, after, limit))
+    }
+
+    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue> {
+        self.read(|session| executions::timers_due(session, partitions, until, limit))
+    }
+
+    fn outbox(
+        &self,
+        partition: u32,
+        after: Option<(ExecutionId, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<OutboxItem>> {
+        self.read(|session| executions::outbox(session, partition, after, limit))
+    }
+
+    fn acquire_leases(&self, claim: &Claim, partitions: &[u32]) -> Result<Vec<Lease>> {
+        self.write(|session| leases::acquire(session, claim, partitions))
+    }
+
+    fn renew_leases(&self, claim: &Claim, held: &[Lease]) -> Result<Vec<Lease>> {
+        self.write(|session| leases::renew(session, claim, held))
+    }
+
+    fn release_leases(&self, held: &[Lease]) -> Result<()> {
+        self.write(|session| leases::release(session, held))
+    }
+
+    fn leases(&self) -> Result<Vec<Lease>> {
+        self.read(leases::leases)
+    }
+
+    fn clock(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(|session| tenants::setting(session, name))
     }
@@ -209,11 +313,14 @@ impl Store for SqliteStore {
     fn check(&self) -> Result<()> {
         self.readers.with(|connection| connection::check_integrity(connection))?;
         self.read(|session| tenants::keys(session).map(drop))?;
-        for hash in self.read(functions::code_used)? {
-            let checked = self.blobs.check(hash);
-            // The code may have been deleted and swept since its hash was read.
-            if checked.is_err() && self.read(functions::code_used)?.contains(&hash) {
-                return checked;
+        for hash in self.read(rows::used)? {
+            let checked = self.get_blob(hash).map(drop);
+            // What used it may have been deleted and swept since its hash was read.
+            if checked.is_err() && self.read(rows::used)?.contains(&hash) {
+                return match checked {
+                    Err(Error::NotFound { .. }) => Err(rows::missing(hash)),
+                    other => other,
+                };
             }
         }
         Ok(())

@@ -13,6 +13,7 @@ use crate::blob::{BlobHash, Swept};
 use crate::error::{Error, Result};
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion, not_found};
 use crate::invocation::{Cursor, Detail, InvocationQuery, InvocationRecord};
+use crate::memory::executions::Executions;
 use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
 use crate::tenant::{Key, Tenant};
 
@@ -29,6 +30,7 @@ pub(super) struct State {
     /// Records in the order of their commits, for retention.
     order: BTreeMap<u64, (TenantName, Cursor)>,
     sums: BTreeMap<SumKey, Usage>,
+    pub(super) executions: Executions,
 }
 
 #[derive(Debug, Default)]
@@ -40,14 +42,18 @@ struct Function {
 
 impl State {
     pub(super) fn commit(&mut self, batch: &Batch, options: &Options) {
-        if !batch.records.is_empty() {
-            self.forget_old(Retention::of(options, batch));
-        }
-        for record in &batch.records {
-            self.add_record(record);
-        }
+        self.add_records(&batch.records.iter().collect::<Vec<_>>(), options);
         for change in &batch.queue {
             self.change_queue(change);
+        }
+    }
+
+    pub(super) fn add_records(&mut self, records: &[&InvocationRecord], options: &Options) {
+        if !records.is_empty() {
+            self.forget_old(Retention::of(options, records.len()));
+        }
+        for record in records {
+            self.add_record(record);
         }
     }
 
@@ -181,7 +187,8 @@ impl State {
 
     pub(super) fn sweep_blobs(&mut self) -> Swept {
         let specs = self.functions.values().flat_map(|function| function.versions.values());
-        let used: BTreeSet<BlobHash> = specs.map(|spec| spec.code_hash).collect();
+        let code = specs.map(|spec| spec.code_hash);
+        let used: BTreeSet<BlobHash> = code.chain(self.executions.blobs_used()).collect();
         let mut swept = Swept::default();
         self.blobs.retain(|hash, bytes| {
             let keep = used.contains(hash);

@@ -5,24 +5,30 @@ use std::collections::BTreeMap;
 use crate::api::{Batch, Change, Options, Retention};
 use crate::bill::{SumKey, Usage};
 use crate::error::Result;
+use crate::invocation::InvocationRecord;
 use crate::sql::{Session, functions, invocations, queue, sums, tenants};
 
 /// Writes a batch.
 pub(crate) fn commit(session: &dyn Session, batch: &Batch, options: &Options) -> Result<()> {
     if !batch.records.is_empty() {
-        add_records(session, batch, options)?;
+        add_records(session, &batch.records.iter().collect::<Vec<_>>(), options)?;
     }
     batch.queue.iter().try_for_each(|change| queue::change(session, change))
 }
 
 /// Sums are collected first, so that a busy function costs one statement and not one a record.
-fn add_records(session: &dyn Session, batch: &Batch, options: &Options) -> Result<()> {
-    let mut sequence = invocations::forget_old(session, Retention::of(options, batch))?;
+pub(crate) fn add_records(
+    session: &dyn Session,
+    records: &[&InvocationRecord],
+    options: &Options,
+) -> Result<()> {
+    let retention = Retention::of(options, records.len());
+    let mut sequence = invocations::forget_old(session, retention)?;
     let mut usages: BTreeMap<SumKey, Usage> = BTreeMap::new();
-    for record in &batch.records {
+    for record in records {
         if invocations::add(session, sequence, record)? {
             sequence += 1;
-            usages.entry(SumKey::from(record)).or_default().add(&Usage::from(record));
+            usages.entry(SumKey::from(*record)).or_default().add(&Usage::from(*record));
         }
     }
     usages.iter().try_for_each(|(key, usage)| sums::add(session, key, usage))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::{FunctionName, Kind, TenantName, Version};
+use model::{Durable, FunctionName, Kind, TenantName, Version};
 
 use crate::api::page;
 use crate::blob::BlobHash;
@@ -43,6 +43,7 @@ pub(crate) fn publish(
             Value::bits(spec.code_size_bytes),
             spec.created.into(),
             Value::Text(&spec.description),
+            Value::Text(spec.durable.as_str()),
         ],
     )?;
     Ok(FunctionVersion { version, spec: spec.clone() })
@@ -116,7 +117,7 @@ fn read_version(columns: &mut Columns<'_>) -> Result<FunctionVersion> {
     let spec = FunctionSpec {
         tenant: columns.parsed()?,
         name: columns.parsed()?,
-        kind: columns.word(|word| KINDS.into_iter().find(|kind| kind.as_str() == word))?,
+        kind: columns.word(Kind::from_word)?,
         runtime: columns.string()?,
         handler: columns.string()?,
         timeout: Duration::from_nanos(columns.bits()?),
@@ -130,11 +131,10 @@ fn read_version(columns: &mut Columns<'_>) -> Result<FunctionVersion> {
         code_size_bytes: columns.bits()?,
         created: columns.time()?,
         description: columns.string()?,
+        durable: columns.word(Durable::from_word)?,
     };
     Ok(FunctionVersion { version, spec })
 }
-
-const KINDS: [Kind; 2] = [Kind::Wasm, Kind::Process];
 
 /// Every name and value in turn, each as its length (four bytes, lowest first) and its bytes.
 fn encode_environment(variables: &[(String, String)]) -> Vec<u8> {

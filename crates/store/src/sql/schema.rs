@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::sql::{Session, Value, first, statements};
 
 /// Step `n` (counted from 1) takes a store from version `n - 1` to version `n`.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The version of a store, 0 for an empty one.
 pub(crate) fn version(session: &dyn Session) -> Result<u32> {

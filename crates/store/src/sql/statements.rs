@@ -12,7 +12,7 @@ macro_rules! statements {
 macro_rules! version_columns {
     () => {
         "version, tenant, name, kind, runtime, handler, timeout_ns, default_class, environment, \
-         network, code_hash, code_size_bytes, created, description"
+         network, code_hash, code_size_bytes, created, description, durable"
     };
 }
 
@@ -37,6 +37,29 @@ macro_rules! invocation_filter {
          AND ($4 IS NULL OR function = $4) AND ($5 IS NULL OR class = $5) \
          AND ($6 IS NULL OR (failure_kind IS NULL) = ($6 = 0)) AND arrived >= $7 \
          ORDER BY id DESC, attempt DESC LIMIT $8"
+    };
+}
+
+macro_rules! execution_columns {
+    () => {
+        "id, revision, tenant, name, function, kind, class, max_class, parent, parent_op, created, \
+         finished, version, status, updated, wake, waits, custom_status, cost, state_bytes"
+    };
+}
+
+macro_rules! execution_filter {
+    ($also:expr) => {
+        concat!(
+            "SELECT ",
+            execution_columns!(),
+            " FROM executions WHERE tenant = $1 AND id < $2 \
+             AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR function = $4) \
+             AND ($5 IS NULL OR version = $5) AND (CAST($6 AS TEXT) IS NULL \
+             OR substr(name, 1, length(CAST($6 AS TEXT))) = CAST($6 AS TEXT)) \
+             AND created >= $7 AND created < $8 AND ($9 IS NULL OR parent = $9) ",
+            $also,
+            " ORDER BY id DESC LIMIT $10"
+        )
     };
 }
 
@@ -70,7 +93,7 @@ statements! {
         RETURNING last_version";
     VERSION_ADD = concat!(
         "INSERT INTO function_versions (", version_columns!(), ") \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)");
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
     VERSION_GET = concat!(
         "SELECT ", version_columns!(), " FROM function_versions \
         WHERE tenant = $1 AND name = $2 AND version = $3");
@@ -146,4 +169,73 @@ statements! {
     SUMS_OF_ALL = "SELECT tenant, day, function, class, \
         invocations, failures, cpu_ns, byte_seconds, cpu_cost, memory_cost FROM sums \
         WHERE day >= $1 AND day <= $2";
+
+    EXECUTION = concat!(
+        "SELECT ", execution_columns!(), ", blobs, state FROM executions WHERE id = $1");
+    EXECUTION_NAMED = concat!(
+        "SELECT ", execution_columns!(), ", blobs, state FROM executions \
+        WHERE tenant = $1 AND name = $2");
+    EXECUTIONS = execution_filter!("");
+    EXECUTIONS_OPEN = execution_filter!("AND finished IS NULL");
+    EXECUTIONS_OF_PARENT = execution_filter!("AND parent = $9");
+    EXECUTIONS_OF_PARENT_OPEN = execution_filter!("AND parent = $9 AND finished IS NULL");
+    EXECUTION_REVISION = "SELECT revision FROM executions WHERE id = $1";
+    EXECUTION_HOLDER = "SELECT id FROM executions WHERE tenant = $1 AND name = $2";
+    EXECUTION_ADD = "INSERT INTO executions (id, partition, tenant, name, function, kind, class, \
+        max_class, parent, parent_op, created, revision, version, status, updated, wake, waits, \
+        custom_status, cost, state_bytes, blobs, state, finished) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
+        $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING";
+    /// Of one that was and stays open: leaves the indexes of open ones alone.
+    EXECUTION_STEP = "UPDATE executions SET revision = $1, version = $2, status = $3, \
+        updated = $4, wake = $5, waits = $6, custom_status = $7, cost = $8, state_bytes = $9, \
+        blobs = $10, state = $11 WHERE id = $12 AND revision = $13 AND finished IS NULL";
+    /// Of any.
+    EXECUTION_END = "UPDATE executions SET revision = $1, version = $2, status = $3, \
+        updated = $4, wake = $5, waits = $6, custom_status = $7, cost = $8, state_bytes = $9, \
+        blobs = $10, state = $11, finished = $12 WHERE id = $13 AND revision = $14";
+    EXECUTION_FREE_NAME = "UPDATE executions SET name = NULL WHERE id = $1";
+    EXECUTION_PURGE = "DELETE FROM executions WHERE id = $1 AND revision = $2";
+    OPEN = "SELECT id, wake, status FROM executions \
+        WHERE partition = $1 AND finished IS NULL AND id > $2 ORDER BY id LIMIT $3";
+    TIMERS_DUE = "SELECT wake, id FROM executions \
+        WHERE partition = $1 AND wake IS NOT NULL AND wake <= $2 ORDER BY wake, id LIMIT $3";
+    TIMER_NEXT = "SELECT wake FROM executions \
+        WHERE partition = $1 AND wake IS NOT NULL AND wake > $2 ORDER BY wake LIMIT 1";
+
+    HISTORY_ADD = "INSERT INTO history (id, seq, at, bytes, blobs) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT DO NOTHING";
+    HISTORY_FORGET = "DELETE FROM history WHERE id = $1 AND seq < $2";
+    HISTORY_PURGE = "DELETE FROM history WHERE id = $1";
+    HISTORY_FROM = "SELECT seq, at, bytes, blobs FROM history \
+        WHERE id = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+    HISTORY_BEFORE = "SELECT seq, at, bytes, blobs FROM history \
+        WHERE id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+
+    OUTBOX_PUT = "INSERT INTO outbox (partition, id, op, bytes) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (partition, id, op) DO UPDATE SET bytes = excluded.bytes";
+    OUTBOX_DONE = "DELETE FROM outbox WHERE partition = $1 AND id = $2 AND op = $3";
+    OUTBOX_PURGE = "DELETE FROM outbox WHERE partition = $1 AND id = $2";
+    OUTBOX = "SELECT id, op, bytes FROM outbox \
+        WHERE partition = $1 AND (id, op) > ($2, $3) ORDER BY id, op LIMIT $4";
+
+    LEASES = "SELECT partition, node, address, epoch, until FROM leases ORDER BY partition";
+    LEASE_TAKE = "INSERT INTO leases (partition, node, address, epoch, until) \
+        VALUES ($1, $2, $3, 1, $4) ON CONFLICT (partition) DO UPDATE SET node = excluded.node, \
+        address = excluded.address, epoch = leases.epoch + 1, until = excluded.until \
+        WHERE leases.until <= $5 OR leases.node = excluded.node RETURNING epoch";
+    LEASE_RENEW = "UPDATE leases SET until = $1, address = $2 \
+        WHERE partition = $3 AND node = $4 AND epoch = $5";
+    LEASE_RELEASE = "UPDATE leases SET until = 0, epoch = epoch + 1 \
+        WHERE partition = $1 AND node = $2 AND epoch = $3";
+    LEASES_END = "UPDATE leases SET until = 0, epoch = epoch + 1";
+
+    BLOB_ADD = "INSERT INTO blobs (hash, size_bytes, compression, content) \
+        VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    BLOB = "SELECT compression, size_bytes, content FROM blobs WHERE hash = $1";
+    BLOB_THERE = "SELECT 1 FROM blobs WHERE hash = $1";
+    BLOBS = "SELECT hash, size_bytes FROM blobs";
+    BLOB_REMOVE = "DELETE FROM blobs WHERE hash = $1";
+    BLOBS_OF_EXECUTIONS = "SELECT blobs FROM executions WHERE blobs IS NOT NULL";
+    BLOBS_OF_HISTORY = "SELECT blobs FROM history WHERE blobs IS NOT NULL";
 }

@@ -66,16 +66,6 @@ impl Blobs {
         Ok(bytes)
     }
 
-    /// Finds a blob that is used missing or damaged.
-    pub(super) fn check(&self, hash: BlobHash) -> Result<()> {
-        match self.get(hash) {
-            Err(Error::NotFound { .. }) => {
-                Err(Error::Corrupt { reason: format!("blob {hash} is missing") })
-            }
-            other => other.map(drop),
-        }
-    }
-
     /// Removes every file whose name is not a hash in `used`.
     pub(super) fn sweep(&self, used: &BTreeSet<BlobHash>) -> Result<Swept> {
         let used: BTreeSet<PathBuf> = used.iter().map(|hash| self.path(*hash)).collect();

@@ -15,7 +15,7 @@ use crate::sql::{Columns, EachRow, Row, Session, Value};
 /// How long a connection waits for another one. Only checkpoints make them wait at all.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than there are statements, so that each is prepared once.
-const STATEMENTS_CACHED: usize = 64;
+const STATEMENTS_CACHED: usize = 128;
 
 /// Opens the one connection that writes, creating the database where it is missing.
 pub(super) fn open_writer(database: &Path) -> Result<Connection> {

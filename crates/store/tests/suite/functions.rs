@@ -1,6 +1,6 @@
 //! Functions, versions and code.
 
-use model::{Kind, Version};
+use model::{Durable, Kind, Version};
 use store::{
     BlobHash, Change, Error, FunctionQuery, FunctionSpec, FunctionVersion, Options, Store, Swept,
 };
@@ -54,6 +54,7 @@ pub(crate) fn a_version_is_read_back_as_it_was_published(open: Opener<'_>) {
         default_class: None,
         environment: Vec::new(),
         network: false,
+        durable: Durable::No,
         code_size_bytes: u64::MAX,
         handler: String::new(),
         ..spec("acme", "bare")

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Amount, ByteSeconds, CpuTime, FailureKind, FunctionName, InvocationId, KeyId, Kind, TenantName,
-    Timestamp, Version,
+    Amount, ByteSeconds, CpuTime, Durable, FailureKind, FunctionName, InvocationId, KeyId, Kind,
+    TenantName, Timestamp, Version,
 };
 use store::{
     AsyncCall, Batch, BlobHash, Change, Charge, FailureNote, FunctionSpec, InvocationRecord, Key,
@@ -62,6 +62,7 @@ pub(crate) fn spec(tenant: &str, name: &str) -> FunctionSpec {
         default_class: Some("economy".into()),
         environment: vec![("MODE".into(), "a=b\nc".into()), ("A".into(), String::new())],
         network: true,
+        durable: Durable::Explicit,
         code_hash: BlobHash::of(CODE),
         code_size_bytes: CODE.len() as u64,
         created: at(2),

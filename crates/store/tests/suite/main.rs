@@ -9,6 +9,7 @@
 mod bill;
 mod cost;
 mod directory;
+mod executions;
 mod faults;
 mod functions;
 mod given;
@@ -62,6 +63,20 @@ on_every_store! {
     invocations::records_of_another_tenant_are_not_there,
     invocations::only_the_newest_records_are_kept_and_every_sum,
     invocations::a_page_has_a_largest_size,
+    executions::an_execution_is_read_back_as_it_was_committed,
+    executions::a_step_changes_what_may_change,
+    executions::a_step_of_another_revision_is_refused_alone,
+    executions::without_the_lease_nothing_is_written,
+    executions::a_lease_is_held_until_it_runs_out_or_is_given_up,
+    executions::a_name_is_one_executions_until_it_is_freed,
+    executions::history_is_read_in_both_orders_and_forgotten,
+    executions::effects_stay_until_they_are_done,
+    executions::timers_come_when_they_are_due,
+    executions::open_executions_come_in_pages,
+    executions::a_list_of_executions_shows_what_the_filter_lets_through,
+    executions::a_purged_execution_leaves_nothing_but_its_receipts,
+    executions::blobs_stay_as_long_as_an_execution_refers_to_them,
+    executions::many_executions_commit_at_once,
     bill::a_record_is_counted_once_however_often_it_is_committed,
     bill::a_batch_larger_than_what_is_kept_can_be_repeated,
     bill::rows_are_grouped_as_asked,
