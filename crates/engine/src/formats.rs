@@ -63,7 +63,7 @@ code_struct!(Call { op, id, function, stated, floor, payload, mode });
 
 code_enum!(Effect {
     0 => RunTurn { turn, attempt, id },
-    1 => CancelTurn { turn, id },
+    1 => CancelTurn { turn, attempt, id },
     2 => Invoke(call),
     3 => CancelCall { op, id },
     4 => SendSignal { op, id, to, name, signal, payload },

@@ -79,6 +79,8 @@ pub enum Effect {
     CancelTurn {
         /// Which one.
         turn: u64,
+        /// Which beginning of it.
+        attempt: u32,
         /// As `RunTurn` named it.
         id: InvocationId,
     },

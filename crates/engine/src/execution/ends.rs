@@ -7,7 +7,7 @@ use model::suspend::{Ask, OpId, Resolution};
 use model::{Failure, FailureKind, Timestamp, limits};
 
 use super::asks::Again;
-use super::{Close, End, Execution, Op, Phase, Stage, Want};
+use super::{Close, End, Execution, Op, Phase, Running, Stage, Want};
 use crate::history::Event;
 use crate::input::{Refusal, Verdict};
 use crate::output::{Effect, Output, REPORT_KEY};
@@ -52,8 +52,8 @@ impl Execution {
             self.birth.input = core::mem::replace(input, Payload::empty());
         }
         if let Some(running) = self.running {
-            let (turn, id) = (running.number, running.id);
-            out.push(Output::Effect(Effect::CancelTurn { turn, id }));
+            let Running { number: turn, attempt, id, .. } = running;
+            out.push(Output::Effect(Effect::CancelTurn { turn, attempt, id }));
         }
         self.stop_ops(now, keep, out);
         if keep == Again::No {

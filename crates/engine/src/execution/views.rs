@@ -11,6 +11,7 @@ use model::{ClassId, Failure, InvocationId, Timestamp, limits};
 use super::{Birth, Close, End, Execution, Op, Phase, Stage, Want};
 use crate::input::Refusal;
 use crate::money::Account;
+use crate::output::Effect;
 use crate::payload::Payload;
 use crate::token::{Mint, hmac};
 
@@ -259,6 +260,46 @@ impl Execution {
             Phase::Open | Phase::Again { .. } => Err(Refusal::NotEnded),
             Phase::Ended { close: Close::Done, .. } => Ok(()),
             Phase::Ended { close: Close::Waiting | Close::Reporting, .. } => Err(Refusal::Stopping),
+        }
+    }
+
+    /// The lowest number that was never asked under.
+    #[must_use]
+    pub const fn next_op(&self) -> OpId {
+        self.next_op
+    }
+
+    /// Whether an effect that was put off, or found again after a crash, is still to be done.
+    #[must_use]
+    pub fn is_wanted(&self, effect: &Effect) -> bool {
+        let stage_of = |op: &OpId, wanted: &InvocationId| {
+            let op = self.ops.get(op)?;
+            match &op.want {
+                Want::Call { id, .. } | Want::Send { id, .. } => {
+                    (id == wanted).then_some(&op.stage)
+                }
+                Want::Timer { .. } | Want::Signal { .. } | Want::Token { .. } => None,
+            }
+        };
+        match effect {
+            Effect::RunTurn { turn, attempt, .. } => {
+                self.turn().is_some_and(|due| (due.number, due.attempt) == (*turn, *attempt))
+            }
+            Effect::CancelTurn { id, .. } => {
+                self.turn().is_none() && self.running.is_some_and(|running| running.id == *id)
+            }
+            Effect::Invoke(call) => {
+                stage_of(&call.op, &call.id).is_some_and(|stage| *stage == Stage::Open)
+            }
+            Effect::SendSignal { op, id, .. } => {
+                stage_of(op, id).is_some_and(|stage| *stage == Stage::Open)
+            }
+            Effect::CancelCall { op, id } => {
+                stage_of(op, id).is_some_and(|stage| matches!(stage, Stage::Leaving { .. }))
+            }
+            Effect::Report { .. } => {
+                matches!(self.phase, Phase::Ended { close: Close::Reporting, .. })
+            }
         }
     }
 
