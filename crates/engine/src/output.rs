@@ -88,7 +88,8 @@ pub enum Effect {
     /// `Ok(id as text)` when the callee is safely queued. A callee that is itself orchestrating
     /// becomes the execution of [`child_id`].
     Invoke(Call),
-    /// End that call, if it still runs. Answered by [`Input::Resolved`](crate::Input::Resolved) with
+    /// End that call, if it still runs; never done before a begun `Invoke` of the same id has
+    /// reached the callee. Answered by [`Input::Resolved`](crate::Input::Resolved) with
     /// whatever end the call had; [`model::FailureKind::Cancelled`] where it never began.
     CancelCall {
         /// Which ask.
