@@ -11,5 +11,9 @@
 #![warn(missing_docs)]
 
 pub mod env;
+pub mod intrinsic;
+pub mod jsonata;
+pub mod path;
+pub mod template;
 
 pub use env::{Env, ErrorName, EvalError, Random, Variables};
