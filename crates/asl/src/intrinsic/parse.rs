@@ -32,7 +32,19 @@ fn call_at(cursor: &mut Cursor<'_>) -> Result<Call, ParseError> {
     if arguments.len() < least || arguments.len() > most {
         return Err(cursor.error("the function takes another number of arguments"));
     }
+    let numeric =
+        matches!(function, Function::ArrayRange | Function::MathAdd | Function::MathRandom);
+    if numeric && !arguments.iter().all(may_be_number) {
+        return Err(cursor.error("the function takes numbers"));
+    }
     Ok(Call { function, arguments })
+}
+
+const fn may_be_number(argument: &Argument) -> bool {
+    match argument {
+        Argument::Path(_) | Argument::Call(_) | Argument::Value(Value::Number(_)) => true,
+        Argument::Value(_) | Argument::Text { .. } => false,
+    }
 }
 
 /// The arguments after the opening parenthesis, and the closing one.

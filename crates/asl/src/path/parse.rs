@@ -209,6 +209,7 @@ fn bracket(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>) -> Result<(), ParseEr
             Step::Filter(condition(cursor)?)
         }
         Some('\'' | '"') => properties(cursor)?,
+        Some('(') => from_end(cursor)?,
         Some(c) if c.is_ascii_digit() || c == '-' || c == ':' => numbers(cursor)?,
         _ => return Err(cursor.error("brackets hold a name in quotes, a number, * or a filter")),
     };
@@ -216,6 +217,19 @@ fn bracket(cursor: &mut Cursor<'_>, steps: &mut Vec<Step>) -> Result<(), ParseEr
     cursor.expect("]", "the bracket does not end")?;
     steps.push(step);
     Ok(())
+}
+
+/// `(@.length-2)`, the only script that is taken.
+fn from_end(cursor: &mut Cursor<'_>) -> Result<Step, ParseError> {
+    const PROBLEM: &str = "the only script in brackets is (@.length-1)";
+    cursor.expect("(@.length", PROBLEM)?;
+    cursor.blanks();
+    cursor.expect("-", PROBLEM)?;
+    cursor.blanks();
+    let digits = cursor.take_while(|c| c.is_ascii_digit());
+    let back: i64 = digits.parse().map_err(|_| cursor.error(PROBLEM))?;
+    cursor.expect(")", PROBLEM)?;
+    Ok(Step::Index(-back))
 }
 
 fn condition(cursor: &mut Cursor<'_>) -> Result<Filter, ParseError> {
