@@ -2,7 +2,8 @@
 //!
 //! This crate must never read a clock, do I/O, start a thread or call a service: time and chance come
 //! in with each step, and what a state machine wants done goes out as data. Start reading at
-//! [`env`], which holds what an expression may see.
+//! [`definition`], what a state machine is; then [`machine`], which runs one; [`env`] holds what an
+//! expression may see.
 //!
 //! Invariants:
 //! - a definition, an input or an expression of a user never panics and never hangs;
@@ -10,10 +11,18 @@
 
 #![warn(missing_docs)]
 
+pub mod ask;
+pub mod definition;
+pub mod document;
 pub mod env;
+pub mod history;
 pub mod intrinsic;
+pub mod items;
 pub mod jsonata;
+pub mod machine;
 pub mod path;
 pub mod template;
+pub mod time;
 
+pub use document::Document;
 pub use env::{Env, ErrorName, EvalError, Random, Variables};

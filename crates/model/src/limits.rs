@@ -103,3 +103,13 @@ pub const EXECUTION_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 
 pub const SEQUENCE_STEPS_MAX: usize = 1_000;
 /// Partitions that executions are spread over; each is owned by one node at a time.
 pub const PARTITIONS: u32 = 16;
+/// Bytes of an input, output or result of a state, unless the operator sets another cap.
+pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
+/// Events of one execution of a state machine, unless the operator sets another cap.
+pub const ASL_EVENTS_DEFAULT: u64 = 25_000;
+/// States that one step of a state machine enters; the rest goes on in the next step.
+pub const ASL_TRANSITIONS_PER_STEP: u32 = 10_000;
+/// Iterations of an inline Map state that run at the same time.
+pub const ASL_INLINE_CONCURRENCY_MAX: usize = 100;
+/// Child executions of a distributed Map state that run at the same time.
+pub const ASL_DISTRIBUTED_CONCURRENCY_MAX: usize = 1_000;

@@ -1,0 +1,516 @@
+//! Map states whose items are child executions of their own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use model::suspend::OpId;
+use serde_json::json;
+
+use super::branch::{BranchId, Phase};
+use super::flow::Sees;
+use super::recover::Failure;
+use super::results::Results;
+use super::{Machine, Role};
+use crate::ask::{Ask, ChildAsk, ChildResult, Failed, ReadAsk, WriteAsk};
+use crate::definition::{Batcher, Distributed, Kind, Map, Reader, State, Writer};
+use crate::document::Document;
+use crate::env::{ErrorName, EvalError};
+use crate::history::{Details, EventKind};
+
+/// A map run under way.
+#[derive(Debug)]
+pub(super) struct MapRunPhase {
+    pub(super) arn: String,
+    pub(super) label: String,
+    /// An array, once it was read.
+    pub(super) items: Document,
+    pub(super) effective: Document,
+    /// For each child the first item that is not its any more; none without batches.
+    pub(super) batches: Option<Vec<u32>>,
+    pub(super) children: usize,
+    pub(super) next: usize,
+    pub(super) running: BTreeMap<OpId, u32>,
+    pub(super) concurrency: usize,
+    pub(super) results: Results,
+    pub(super) failures: BTreeMap<u32, Failed>,
+    pub(super) failed: u64,
+    pub(super) tolerated_count: Option<u64>,
+    pub(super) tolerated_percentage: Option<f64>,
+}
+
+/// What a map run is about.
+struct Run<'d> {
+    state: &'d State,
+    map: &'d Map,
+    distributed: &'d Distributed,
+}
+
+/// Failures whose words are kept for a `ResultWriter`.
+const FAILURES_KEPT: usize = 10_000;
+
+impl Machine {
+    /// Asks for the items of a run.
+    pub(super) fn begin_reading(
+        &mut self,
+        id: BranchId,
+        state: &State,
+        map: &Map,
+        reader: &Reader,
+        effective: Document,
+    ) {
+        self.note(id, EventKind::MapStateStarted, Details::new().with("length", 0));
+        let ask = self.read_ask(id, state, reader, &effective);
+        let (ask, phase) = match (ask, self.new_run(id, map, effective)) {
+            (Ok(ask), Ok(phase)) => (ask, phase),
+            (Err(error), _) | (_, Err(error)) => return self.broke(id, error),
+        };
+        self.note_run_started(id, phase);
+        self.ask(Some(id), Role::Read, Ask::Read(Box::new(ask)));
+    }
+
+    /// Begins a run whose items are here.
+    pub(super) fn begin_run(
+        &mut self,
+        id: BranchId,
+        _state: &State,
+        map: &Map,
+        effective: Document,
+        items: Document,
+    ) {
+        let mut phase = match self.new_run(id, map, effective) {
+            Ok(phase) => phase,
+            Err(error) => return self.broke(id, error),
+        };
+        phase.items = items;
+        self.note_run_started(id, phase);
+        self.begin_children(id);
+    }
+
+    fn note_run_started(&mut self, id: BranchId, phase: MapRunPhase) {
+        let details = Details::new().with("mapRunArn", phase.arn.clone());
+        self.branch_mut(id).phase = Phase::MapRun(Box::new(phase));
+        self.note(id, EventKind::MapRunStarted, details);
+    }
+
+    fn new_run(
+        &mut self,
+        id: BranchId,
+        map: &Map,
+        effective: Document,
+    ) -> Result<MapRunPhase, EvalError> {
+        let limit = self.settings.distributed_concurrency_max;
+        let concurrency = self.concurrency(id, map, &effective, limit)?;
+        let tolerated_count = match &map.tolerated_count {
+            None => None,
+            Some(dynamic) => {
+                Some(self.count_field(id, "ToleratedFailureCount", dynamic, effective.value())?)
+            }
+        };
+        let tolerated_percentage = match &map.tolerated_percentage {
+            None => None,
+            Some(dynamic) => Some(self.percentage_field(id, dynamic, effective.value())?),
+        };
+        self.inspect(|inspection| {
+            inspection.tolerated_failure_count = tolerated_count;
+            inspection.tolerated_failure_percentage = tolerated_percentage;
+        });
+        let label = map.distributed.as_ref().and_then(|distributed| distributed.label.clone());
+        let label = label.unwrap_or_else(|| self.uuid());
+        let run = self.uuid();
+        let arn = format!("{}/{label}:{run}", self.facts.machine_arn).replacen(
+            ":stateMachine:",
+            ":mapRun:",
+            1,
+        );
+        Ok(MapRunPhase {
+            arn,
+            label,
+            items: json!([]).into(),
+            effective,
+            batches: None,
+            children: 0,
+            next: 0,
+            running: BTreeMap::new(),
+            concurrency,
+            results: Results::default(),
+            failures: BTreeMap::new(),
+            failed: 0,
+            tolerated_count,
+            tolerated_percentage,
+        })
+    }
+
+    fn read_ask(
+        &self,
+        id: BranchId,
+        state: &State,
+        reader: &Reader,
+        effective: &Document,
+    ) -> Result<ReadAsk, EvalError> {
+        let sees = Sees { input: Some(effective.value()), ..Sees::default() };
+        let arguments = match &reader.arguments {
+            None => json!({}),
+            Some(wanted) => {
+                self.fill(id, state.language, wanted, "ItemReader", sees)?.value().clone()
+            }
+        };
+        let max_items = match &reader.max_items {
+            None => None,
+            Some(dynamic) => Some(self.count_field(id, "MaxItems", dynamic, effective.value())?),
+        };
+        Ok(ReadAsk {
+            resource: reader.resource.clone(),
+            arguments,
+            format: reader.format,
+            csv_headers: reader.csv_headers.clone(),
+            csv_delimiter: reader.csv_delimiter,
+            // None and 0 are no bound.
+            max_items: max_items.filter(|max| *max > 0),
+            items_pointer: reader.items_pointer.clone(),
+            manifest_type: reader.manifest_type.clone(),
+            transformation: reader.transformation.clone(),
+        })
+    }
+
+    pub(super) fn items_read(&mut self, id: BranchId, items: Result<Document, Failed>) {
+        let items = match items {
+            Ok(items) if items.value().is_array() => items,
+            Ok(_) => {
+                let cause = "Attempting to map over non-iterable node.".to_owned();
+                return self.run_failed(id, Failure::of(ErrorName::ItemReaderFailed, cause));
+            }
+            Err(failed) => return self.run_failed(id, failed.into()),
+        };
+        if let Phase::MapRun(phase) = &mut self.branch_mut(id).phase {
+            phase.items = items;
+        }
+        self.begin_children(id);
+    }
+
+    fn begin_children(&mut self, id: BranchId) {
+        let definition = std::sync::Arc::clone(&self.definition);
+        let Some(run) = run_of(&definition, self, id) else { return };
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return };
+        let (items, effective) = (phase.items.clone(), phase.effective.clone());
+        let count = items.value().as_array().map_or(0, Vec::len);
+        let batches = match &run.distributed.batcher {
+            None => None,
+            Some(batcher) => match self.batches(id, &run, batcher, &items, &effective) {
+                Ok(batches) => Some(batches),
+                Err(error) => return self.broke(id, error),
+            },
+        };
+        let children = batches.as_ref().map_or(count, Vec::len);
+        let Phase::MapRun(phase) = &mut self.branch_mut(id).phase else { return };
+        phase.batches = batches;
+        phase.children = children;
+        phase.results = Results::new(children);
+        let first = phase.concurrency.min(children);
+        for _ in 0..first {
+            if !self.begin_child(id, &run) {
+                return;
+            }
+        }
+        if children == 0 {
+            self.children_ended(id);
+        }
+    }
+
+    /// Where each batch ends.
+    fn batches(
+        &self,
+        id: BranchId,
+        run: &Run<'_>,
+        batcher: &Batcher,
+        items: &Document,
+        effective: &Document,
+    ) -> Result<Vec<u32>, EvalError> {
+        let limit = |field: &str, dynamic: Option<&_>| match dynamic {
+            None => Ok(u64::MAX),
+            Some(dynamic) => self.count_field(id, field, dynamic, effective.value()),
+        };
+        let items_max = limit("MaxItemsPerBatch", batcher.max_items.as_ref())?.max(1);
+        let bytes_max = limit("MaxInputBytesPerBatch", batcher.max_bytes.as_ref())?;
+        let items = items.value().as_array().map_or(&[][..], Vec::as_slice);
+        let mut ends = Vec::new();
+        let (mut in_batch, mut bytes) = (0u64, 0u64);
+        for (index, item) in (0u32..).zip(items) {
+            let size = match batcher.max_bytes {
+                None => 0,
+                Some(_) => {
+                    let input =
+                        self.item_input(id, run.state, run.map, effective, (index, item))?;
+                    input.text().len() as u64 + 1
+                }
+            };
+            if in_batch > 0 && (in_batch >= items_max || bytes.saturating_add(size) > bytes_max) {
+                ends.push(index);
+                (in_batch, bytes) = (0, 0);
+            }
+            in_batch += 1;
+            bytes += size;
+        }
+        if in_batch > 0 {
+            ends.push(u32::try_from(items.len()).unwrap_or(u32::MAX));
+        }
+        Ok(ends)
+    }
+
+    fn child_input(
+        &self,
+        id: BranchId,
+        run: &Run<'_>,
+        index: usize,
+    ) -> Result<Document, EvalError> {
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return Ok(json!(null).into()) };
+        let input = |at: usize| {
+            let slot = u32::try_from(at).unwrap_or(u32::MAX);
+            let item = (slot, &phase.items.value()[at]);
+            self.item_input(id, run.state, run.map, &phase.effective, item)
+        };
+        let Some(ends) = &phase.batches else { return input(index) };
+        let begin = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
+        let mut items = Vec::new();
+        for at in begin..ends[index] as usize {
+            items.push(input(at)?.value().clone());
+        }
+        let mut batch = json!({ "Items": items });
+        if let Some(wanted) =
+            run.distributed.batcher.as_ref().and_then(|batcher| batcher.batch_input.as_ref())
+        {
+            let sees = Sees { input: Some(phase.effective.value()), ..Sees::default() };
+            let filled =
+                self.fill(id, run.state.language, wanted, "ItemBatcher/BatchInput", sees)?;
+            batch["BatchInput"] = filled.value().clone();
+        }
+        Ok(batch.into())
+    }
+
+    /// Whether the run goes on.
+    fn begin_child(&mut self, id: BranchId, run: &Run<'_>) -> bool {
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return false };
+        let index = phase.next;
+        let input = match self.child_input(id, run, index) {
+            Ok(input) => input,
+            Err(error) => {
+                self.drop_children(id);
+                self.broke(id, error);
+                return false;
+            }
+        };
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return false };
+        let slot = u32::try_from(index).unwrap_or(u32::MAX);
+        let ask = ChildAsk {
+            map_run: phase.arn.clone(),
+            label: phase.label.clone(),
+            index: index as u64,
+            chart: run.map.processor,
+            machine_type: run.distributed.child_type,
+            input,
+        };
+        let op = self.ask(Some(id), Role::Child(slot), Ask::Child(Box::new(ask)));
+        if let Phase::MapRun(phase) = &mut self.branch_mut(id).phase {
+            phase.next += 1;
+            phase.running.insert(op, slot);
+        }
+        true
+    }
+
+    pub(super) fn child_ended(
+        &mut self,
+        id: BranchId,
+        op: OpId,
+        index: u32,
+        outcome: Result<Document, Failed>,
+    ) {
+        let definition = std::sync::Arc::clone(&self.definition);
+        let Some(run) = run_of(&definition, self, id) else { return };
+        let keeps_failures = run.distributed.writer.is_some();
+        let Phase::MapRun(phase) = &mut self.branch_mut(id).phase else { return };
+        phase.running.remove(&op);
+        match outcome {
+            Ok(output) => phase.results.set(index as usize, Some(&output)),
+            Err(failed) => {
+                phase.results.set(index as usize, None);
+                phase.failed += 1;
+                if keeps_failures && phase.failures.len() < FAILURES_KEPT {
+                    phase.failures.insert(index, failed);
+                }
+            }
+        }
+        if phase.exceeds_tolerance() {
+            let cause = "The specified tolerated failure threshold was exceeded".to_owned();
+            let failure = Failure::of(ErrorName::ExceedToleratedFailureThreshold, cause);
+            self.run_failed(id, failure);
+        } else if phase.results.missing == 0 {
+            self.children_ended(id);
+        } else if phase.next < phase.children {
+            self.begin_child(id, &run);
+        }
+    }
+
+    fn children_ended(&mut self, id: BranchId) {
+        let definition = std::sync::Arc::clone(&self.definition);
+        let Some(run) = run_of(&definition, self, id) else { return };
+        match &run.distributed.writer {
+            Some(writer) if writer.resource.is_some() => match self.write_ask(id, &run, writer) {
+                Ok(ask) => {
+                    self.ask(Some(id), Role::Write, Ask::Write(Box::new(ask)));
+                }
+                Err(error) => self.broke(id, error),
+            },
+            Some(_) | None => {
+                let Phase::MapRun(phase) = &self.branch(id).phase else { return };
+                let result = phase.results.to_array();
+                self.run_succeeded(id, result);
+            }
+        }
+    }
+
+    fn write_ask(
+        &self,
+        id: BranchId,
+        run: &Run<'_>,
+        writer: &Writer,
+    ) -> Result<WriteAsk, EvalError> {
+        let Phase::MapRun(phase) = &self.branch(id).phase else {
+            unreachable!("results are written at the end of a map run")
+        };
+        let sees = Sees { input: Some(phase.effective.value()), ..Sees::default() };
+        let arguments = match &writer.arguments {
+            None => json!({}),
+            Some(wanted) => {
+                self.fill(id, run.state.language, wanted, "ResultWriter", sees)?.value().clone()
+            }
+        };
+        let mut results = Vec::with_capacity(phase.children);
+        for index in 0..phase.children {
+            let input = self.child_input(id, run, index)?;
+            let outcome = match phase.results.get(index) {
+                Some(output) => Ok(Document::new(output.clone())),
+                None => {
+                    let slot = u32::try_from(index).unwrap_or(u32::MAX);
+                    Err(phase.failures.get(&slot).cloned().unwrap_or_else(|| Failed {
+                        error: ErrorName::TaskFailed.as_str().to_owned(),
+                        cause: None,
+                    }))
+                }
+            };
+            results.push(ChildResult { input, outcome });
+        }
+        Ok(WriteAsk {
+            map_run: phase.arn.clone(),
+            arguments,
+            transformation: writer.transformation.clone(),
+            output_type: writer.output_type.clone(),
+            results,
+        })
+    }
+
+    pub(super) fn results_written(&mut self, id: BranchId, outcome: Result<Document, Failed>) {
+        match outcome {
+            Ok(result) => self.run_succeeded(id, result),
+            Err(failed) => self.run_failed(id, failed.into()),
+        }
+    }
+
+    fn run_succeeded(&mut self, id: BranchId, result: Document) {
+        self.note(id, EventKind::MapRunSucceeded, Details::new());
+        self.note_aside(id, EventKind::MapStateSucceeded, Details::new());
+        self.map_result(id, result);
+    }
+
+    fn run_failed(&mut self, id: BranchId, failure: Failure) {
+        self.drop_children(id);
+        let details = Details::new()
+            .maybe("error", failure.error.clone())
+            .maybe("cause", failure.cause.clone());
+        self.note(id, EventKind::MapRunFailed, details);
+        self.failed(id, failure);
+    }
+
+    fn drop_children(&mut self, id: BranchId) {
+        let Phase::MapRun(phase) = &mut self.branch_mut(id).phase else { return };
+        for op in std::mem::take(&mut phase.running).into_keys() {
+            self.drop_op(op);
+        }
+    }
+
+    /// A random UUID.
+    fn uuid(&self) -> String {
+        let (high, low) = (self.random.draw(), self.random.draw());
+        let mut text = String::with_capacity(36);
+        let _ = write!(
+            text,
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            high >> 16 & 0xffff,
+            high & 0xfff,
+            (low >> 48 & 0x3fff) | 0x8000,
+            low & 0xffff_ffff_ffff
+        );
+        text
+    }
+}
+
+impl MapRunPhase {
+    fn exceeds_tolerance(&self) -> bool {
+        if self.failed == 0 {
+            return false;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let percentage = self.failed as f64 * 100.0 / self.children.max(1) as f64;
+        match (self.tolerated_count, self.tolerated_percentage) {
+            (None, None) => true,
+            (count, limit) => {
+                count.is_some_and(|count| self.failed > count)
+                    || limit.is_some_and(|limit| percentage > limit)
+            }
+        }
+    }
+}
+
+fn run_of<'d>(
+    definition: &'d crate::definition::Definition,
+    machine: &Machine,
+    id: BranchId,
+) -> Option<Run<'d>> {
+    let branch = machine.branch(id);
+    let state = definition.state(branch.chart, branch.state);
+    let Kind::Map(map) = &state.kind else { return None };
+    let distributed = map.distributed.as_deref()?;
+    Some(Run { state, map, distributed })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_run_without_tolerance_fails_with_its_first_child() {
+        let phase = |failed, count, percentage| MapRunPhase {
+            arn: String::new(),
+            label: String::new(),
+            items: Value::Null.into(),
+            effective: Value::Null.into(),
+            batches: None,
+            children: 10,
+            next: 0,
+            running: BTreeMap::new(),
+            concurrency: 1,
+            results: Results::default(),
+            failures: BTreeMap::new(),
+            failed,
+            tolerated_count: count,
+            tolerated_percentage: percentage,
+        };
+        assert!(!phase(0, None, None).exceeds_tolerance());
+        assert!(phase(1, None, None).exceeds_tolerance());
+        assert!(!phase(2, Some(2), None).exceeds_tolerance());
+        assert!(phase(3, Some(2), None).exceeds_tolerance());
+        assert!(!phase(3, None, Some(30.0)).exceeds_tolerance());
+        assert!(phase(4, None, Some(30.0)).exceeds_tolerance());
+    }
+}
