@@ -8,7 +8,7 @@ use crate::client::{Client, Failed};
 use crate::commands::{
     bill, dead_letters, deploy, functions, invocations, invoke, keys, logs, prices, tenants, top,
 };
-use crate::{bench, demo, serve};
+use crate::{bench, demo, serve, sim};
 
 /// Functions in price classes: what users wait for goes first.
 ///
@@ -56,6 +56,7 @@ enum Command {
     #[command(subcommand)]
     Key(keys::Command),
     Bench(bench::Args),
+    Sim(Box<sim::Args>),
 }
 
 /// Parses the command line and runs the command.
@@ -65,6 +66,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => return told(demo::run(args)),
         Command::Bench(args) => return told(bench::run(args)),
+        Command::Sim(args) => return told(sim::run(*args)),
         Command::Serve(args) => return told(serve::run(*args)),
         Command::Deploy(args) => client().and_then(|client| deploy::run(&client, &args)),
         Command::Invoke(args) => client().and_then(|client| invoke::run(&client, &args)),

@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod load;
 mod serve;
+mod sim;
 mod text;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 
 mod config;
 mod platform;
+mod record;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,12 @@ pub(crate) struct Args {
     /// Seconds that running functions get to end at SIGTERM [default: 30]
     #[arg(long, env = "FERMATA_DRAIN_SECONDS", value_name = "N")]
     drain_seconds: Option<u64>,
+    /// Write what arrives to FILE, for `fermata sim replay` and `plan`; off unless given
+    #[arg(long, env = "FERMATA_RECORD", value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Longest recording; it ends there [default: 1G]
+    #[arg(long, env = "FERMATA_RECORD_MAX", value_name = "BYTES")]
+    record_max: Option<config::Size>,
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,
@@ -109,7 +116,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         format!("listen on {}: choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr().context("read the listening address")?;
-    let node = platform::start(&config)?;
+    let (node, recording) = platform::start(&config)?;
     if let Some(path) = node.first_key() {
         tracing::info!(path = %path.display(), "the first admin key was written");
     }
@@ -126,6 +133,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let served = tokio::spawn(front::serve(listener, handle, stopping));
     let _ = told.await;
     node.shutdown(config.drain).await;
+    if let Some(recording) = recording {
+        recording.end();
+    }
     let served = tokio::time::timeout(ANSWERS_GRACE, served).await;
     if !matches!(served, Ok(Ok(Ok(())))) {
         tracing::warn!("some connections were closed before their answer was read");

@@ -57,6 +57,10 @@ pub const SANDBOX_FILES_MAX: u64 = 1024;
 pub const SANDBOX_TMP_BYTES_MAX: u64 = 512 << 20;
 /// Finished invocations whose details are kept; sums are kept for ever.
 pub const INVOCATIONS_KEPT_DEFAULT: u64 = 200_000;
+/// Records of ended invocations that wait to be written to a recording; above, they are left out.
+pub const RECORDING_PENDING_MAX: usize = 65_536;
+/// Length of a recording, unless the operator sets another; there it ends.
+pub const RECORDING_BYTES_DEFAULT: u64 = 1 << 30;
 /// Entries of one page of any list.
 pub const PAGE_MAX: usize = 1_000;
 /// Asynchronous calls accepted and not settled; above, new ones are refused (`overloaded`).

@@ -30,7 +30,7 @@ mod writer;
 
 pub use error::{Error, ErrorKind};
 pub use handle::Handle;
-pub use settings::{Access, Bands, ExecutorMaker, Parts, Settings};
+pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};
 pub use types::{
     BillQuery, BillRow, ClassStatus, DeadLetter, Durations, FunctionInfo, InvocationFilter,

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::{Bytes64, MemoryPrice, PriceList};
+use model::{
+    ByteSeconds, Bytes64, ClassId, CpuTime, FunctionName, MemoryPrice, PriceList, TenantName,
+    Timestamp,
+};
 use policy::Policy;
 use runtime::{Clock, Events, Executor, Platform};
 use store::Store;
@@ -72,4 +75,30 @@ pub struct Parts {
     pub wasm: Option<ExecutorMaker>,
     /// Runs [`model::Kind::Process`]; without it such functions are refused.
     pub process: Option<ExecutorMaker>,
+    /// Hears of each attempt that ended, on the writer's thread: it must not wait.
+    pub observer: Option<Observer>,
+}
+
+/// Hears of attempts that ended.
+pub type Observer = Box<dyn Fn(Observed) + Send>;
+
+/// An attempt of an invocation that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Who pays.
+    pub tenant: TenantName,
+    /// What ran.
+    pub function: FunctionName,
+    /// Its effective class.
+    pub class: ClassId,
+    /// When it was accepted.
+    pub arrived: Timestamp,
+    /// When it had its first core, where it had one.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// CPU time that it used.
+    pub cpu: CpuTime,
+    /// Memory that it used, over time.
+    pub memory: ByteSeconds,
 }

@@ -20,7 +20,7 @@ use crate::control::{Cluster, Control, Flights, Message, Meters, Outbox};
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
 use crate::queue::{Queue, QueueEvent};
-use crate::settings::{Access, ExecutorMaker, Parts, Settings};
+use crate::settings::{Access, ExecutorMaker, Observer, Parts, Settings};
 use crate::tenants::{default_tenant, new_key};
 use crate::types::{NewKey, Role};
 use crate::writer::{Write, Writer};
@@ -65,7 +65,7 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
-    pub fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings, mut parts: Parts) -> Result<Self, StartError> {
         let clock = settings.clock;
         let store = Arc::clone(&parts.store);
         make_dir(&settings.data)?;
@@ -76,6 +76,7 @@ impl Node {
         let (control_tx, control_rx) = mpsc::channel();
         let (writer_tx, writer_rx) = mpsc::channel();
         let (queue_tx, queue_rx) = tokio::sync::mpsc::channel(QUEUE_EVENTS_MAX);
+        let observer = parts.observer.take();
         let (executors, mut in_force) = make_executors(parts, &control_tx)?;
         in_force.splice(0..0, settings.in_force.iter().cloned());
         let inner = Arc::new(Inner {
@@ -97,7 +98,7 @@ impl Node {
             draining: AtomicBool::new(false),
         });
         let control = make_control(settings, &inner)?;
-        let writer = make_writer(&inner);
+        let writer = make_writer(&inner, observer);
         let (sampler_stop, stop) = mpsc::channel();
         let sampled = Arc::clone(&inner);
         let threads = vec![
@@ -313,7 +314,7 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
     })
 }
 
-fn make_writer(inner: &Inner) -> Writer {
+fn make_writer(inner: &Inner, observer: Option<Observer>) -> Writer {
     let queue = inner.queue.clone();
     Writer {
         store: Arc::clone(&inner.store),
@@ -322,6 +323,7 @@ fn make_writer(inner: &Inner) -> Writer {
         settled: Box::new(move |change| {
             drop(queue.blocking_send(QueueEvent::Settled(Box::new(change))))
         }),
+        observer,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::control::Ended;
 use crate::record::{note, to_record};
+use crate::settings::{Observed, Observer};
 
 /// How long a receipt waits for company.
 const LINGER: Duration = Duration::from_millis(20);
@@ -44,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) pending: Arc<AtomicU64>,
     /// Hears of each queued call that was settled, after the commit.
     pub(crate) settled: Box<dyn Fn(QueueChange) + Send>,
+    /// Hears of each attempt that ended.
+    pub(crate) observer: Option<Observer>,
 }
 
 #[derive(Default)]
@@ -86,6 +89,9 @@ impl Writer {
         match write {
             Write::Ended(all) => {
                 for ended in all {
+                    if let Some(observer) = &self.observer {
+                        observer(observed(&ended));
+                    }
                     if ended.flight.work.mode == Mode::Async {
                         pending.batch.queue.push(settle(&ended));
                         pending.urgent = true;
@@ -157,6 +163,20 @@ impl Writer {
 impl Pending {
     fn len(&self) -> usize {
         self.batch.records.len() + self.batch.queue.len() + self.enqueued.len()
+    }
+}
+
+fn observed(ended: &Ended) -> Observed {
+    let work = &ended.flight.work;
+    Observed {
+        tenant: work.code.tenant.clone(),
+        function: work.code.function.clone(),
+        class: ended.receipt.class,
+        arrived: work.arrived,
+        started: ended.flight.started,
+        finished: ended.finished,
+        cpu: ended.receipt.cpu,
+        memory: ended.receipt.memory,
     }
 }
 

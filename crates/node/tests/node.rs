@@ -71,7 +71,7 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         seed: 7,
         in_force: Vec::new(),
     };
-    let parts = Parts { store, wasm: Some(wasm), process: None };
+    let parts = Parts { store, wasm: Some(wasm), process: None, observer: None };
     let node = Node::start(&settings, parts).unwrap();
     let fake = made.lock().unwrap().take().unwrap();
     (node, fake, data)

@@ -135,8 +135,14 @@ pub fn cell<'a>(completions: impl Iterator<Item = &'a Completion>) -> Cell {
 /// All cells of one run: by phase, then by class.
 #[must_use]
 pub fn cells(outcome: &Outcome, phases: Phases, classes: usize) -> [Vec<Cell>; 3] {
+    cells_of(&outcome.completions, phases, classes)
+}
+
+/// The same of completions.
+#[must_use]
+pub fn cells_of(completions: &[Completion], phases: Phases, classes: usize) -> [Vec<Cell>; 3] {
     let mut sorted: Vec<Vec<&Completion>> = vec![Vec::new(); 3 * classes];
-    for completion in &outcome.completions {
+    for completion in completions {
         let phase = phases.of(completion.arrived_ns);
         sorted[phase * classes + usize::from(completion.class.0)].push(completion);
     }

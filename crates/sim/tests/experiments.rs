@@ -188,6 +188,7 @@ fn a_recording_is_played_again_under_more_machines_and_other_classes() {
             class: "background".into(),
             cpu_ns: 30_000_000,
             memory_bytes: 1,
+            latency_ns: None,
         };
         recorder.record(&record).unwrap();
     }

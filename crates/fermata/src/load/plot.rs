@@ -35,10 +35,10 @@ type Log = plotters::coord::combinators::LogCoord<f64>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, Log>>;
 
 const FONT: &str = "Helvetica, Arial, sans-serif";
-const INK: RGBColor = RGBColor(0x1f, 0x24, 0x2b);
-const FAINT: RGBColor = RGBColor(0x6b, 0x73, 0x80);
-const GRID: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
-const SHADE: RGBColor = RGBColor(0xfb, 0xf1, 0xde);
+pub(crate) const INK: RGBColor = RGBColor(0x1f, 0x24, 0x2b);
+pub(crate) const FAINT: RGBColor = RGBColor(0x6b, 0x73, 0x80);
+pub(crate) const GRID: RGBColor = RGBColor(0xe3, 0xe6, 0xea);
+pub(crate) const SHADE: RGBColor = RGBColor(0xfb, 0xf1, 0xde);
 const PANEL_WIDTH_PX: u32 = 560;
 const HEIGHT_PX: u32 = 560;
 const HEAD_PX: u32 = 78;
@@ -174,7 +174,7 @@ fn draw_legend(area: &Area<'_>, report: &Report) -> Drawn {
     Ok(())
 }
 
-fn text(size_px: u32, color: RGBColor, across: HPos) -> TextStyle<'static> {
+pub(crate) fn text(size_px: u32, color: RGBColor, across: HPos) -> TextStyle<'static> {
     TextStyle {
         font: (FONT, size_px).into_font(),
         color: color.to_backend_color(),
@@ -183,7 +183,7 @@ fn text(size_px: u32, color: RGBColor, across: HPos) -> TextStyle<'static> {
 }
 
 /// Colors that stay apart for color-blind readers (Okabe and Ito), one a class.
-fn color_of(class: &str) -> RGBColor {
+pub(crate) fn color_of(class: &str) -> RGBColor {
     match class {
         "critical" => RGBColor(0xd5, 0x5e, 0x00),
         "interactive" => RGBColor(0x00, 0x72, 0xb2),

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) payload_bytes_max: usize,
     pub(crate) keep_invocations: u64,
     pub(crate) drain: Duration,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) record_bytes_max: u64,
     pub(crate) dev: bool,
     pub(crate) prices: PriceList,
     pub(crate) memory_price: MemoryPrice,
@@ -60,6 +62,8 @@ struct File {
     payload_max: Option<String>,
     keep_invocations: Option<u64>,
     drain_seconds: Option<u64>,
+    record: Option<PathBuf>,
+    record_max: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
@@ -145,6 +149,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
     if policy::by_name(&policy).is_none() {
         bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
     }
+    let record_max = args.record_max.or(size(file.record_max, "record-max")?);
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     Ok(Config {
@@ -163,6 +168,8 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
             .or(file.keep_invocations)
             .unwrap_or(limits::INVOCATIONS_KEPT_DEFAULT),
         drain: Duration::from_secs(args.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
+        record: args.record.or(file.record),
+        record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
         dev: args.dev,
         prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
         memory_price: file

@@ -12,6 +12,7 @@ use store::{MemoryStore, SqliteStore, Store};
 use tokio::runtime::Handle;
 
 use super::config::{Config, StoreKind};
+use super::record::{self, Recording};
 
 /// Threads of the control plane that carry protocols.
 const FRONT_THREADS_MIN: usize = 2;
@@ -40,7 +41,7 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Starts a node.
-pub(crate) fn start(config: &Config) -> anyhow::Result<Node> {
+pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)> {
     let options = store::Options { keep_invocations: config.keep_invocations };
     let store: Arc<dyn Store> = match config.store {
         StoreKind::Memory => Arc::new(MemoryStore::new(options)),
@@ -70,12 +71,20 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Node> {
         seed: 1,
         in_force: vec![kernel_in_force()],
     };
-    let parts = Parts { store, wasm: Some(wasm(clock)), process: Some(process(config, clock)) };
+    let (recording, observer) = match &config.record {
+        None => (None, None),
+        Some(path) => {
+            let begun = record::begin(path, &config.prices, clock.now(), config.record_bytes_max)?;
+            (Some(begun.0), Some(begun.1))
+        }
+    };
+    let (wasm, process) = (Some(wasm(clock)), Some(process(config, clock)));
+    let parts = Parts { store, wasm, process, observer };
     let node = Node::start(&settings, parts).context("start the node")?;
     for line in node.handle().in_force() {
         tracing::info!("in force: {line}");
     }
-    Ok(node)
+    Ok((node, recording))
 }
 
 fn wasm(clock: Clock) -> ExecutorMaker {

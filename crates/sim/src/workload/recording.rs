@@ -8,12 +8,15 @@
 //! {"fermata_recording":1,"classes":[{"name":"background","price":300000},{"name":"critical","price":2000000}]}
 //! ```
 //!
-//! Each further line is one invocation, in order of arrival: nanoseconds since the beginning, the
-//! function, its effective class, the CPU time it took, and the most memory it had:
+//! Each further line is one invocation: nanoseconds since the beginning, the function, its effective
+//! class, the CPU time it took, the memory it had, and, where it is known, its time from arrival to
+//! end as it really was:
 //!
 //! ```json
-//! {"at_ns":1200345,"function":"acme/thumbnail","class":"background","cpu_ns":48000000,"memory_bytes":91226112}
+//! {"at_ns":1200345,"function":"acme/thumbnail","class":"background","cpu_ns":48000000,"memory_bytes":91226112,"latency_ns":51200345}
 //! ```
+//!
+//! Lines may stand in any order: a platform writes them as invocations end.
 //!
 //! Fields that are not known are passed over, so that later versions may add some.
 
@@ -27,6 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use super::table::LoadError;
 use super::{Arrival, Arrivals, Phases, Workload};
+use crate::statistics::{ClassReport, cells_of, reports};
+use crate::world::Completion;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -54,8 +59,11 @@ pub struct Record {
     pub class: String,
     /// CPU time that it took.
     pub cpu_ns: u64,
-    /// The most memory that it had.
+    /// The memory that it had.
     pub memory_bytes: u64,
+    /// From its arrival to its end, as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ns: Option<u64>,
 }
 
 /// Writes a recording.
@@ -80,13 +88,17 @@ impl<W: Write> Recorder<W> {
         Ok(Self { to })
     }
 
-    /// Adds one invocation. They come in order of arrival; [`Recording::parse`] puts right what
-    /// is not.
+    /// Adds one invocation, in any order; [`Recording::parse`] sorts them.
     ///
     /// # Errors
     /// What the writer says.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         write_line(&mut self.to, record)
+    }
+
+    /// The writer, to be flushed or asked; what is written to it is not part of the format.
+    pub const fn writer(&mut self) -> &mut W {
+        &mut self.to
     }
 
     /// Ends the recording and gives the writer back, flushed.
@@ -111,6 +123,8 @@ pub struct Recording {
     prices: PriceList,
     functions: Vec<String>,
     arrivals: Vec<Arrival>,
+    /// By arrival: its latency as it was.
+    latencies: Vec<Option<u64>>,
     /// The phases that are reported.
     pub phases: Phases,
 }
@@ -153,21 +167,23 @@ impl Recording {
             })?;
             let next = u32::try_from(numbers.len()).expect("fewer functions than a u32 counts");
             let function = *numbers.entry(record.function).or_insert(next);
-            arrivals.push(Arrival {
+            let arrival = Arrival {
                 at_ns: record.at_ns,
                 function,
                 class,
                 cpu_ns: record.cpu_ns.max(1),
                 memory_peak: record.memory_bytes,
-            });
+            };
+            arrivals.push((arrival, record.latency_ns));
         }
         let prices = prices.ok_or_else(|| fail(1, "the file is empty".into()))?;
-        arrivals.sort_by_key(|arrival| arrival.at_ns);
+        arrivals.sort_by_key(|(arrival, _)| arrival.at_ns);
+        let (arrivals, latencies) = arrivals.into_iter().unzip();
         let mut functions = vec![String::new(); numbers.len()];
         for (name, number) in numbers {
             functions[usize::try_from(number).expect("an index fits")] = name;
         }
-        Ok(Self { prices, functions, arrivals, phases: Phases::NONE })
+        Ok(Self { prices, functions, arrivals, latencies, phases: Phases::NONE })
     }
 
     /// The functions, by number.
@@ -186,6 +202,31 @@ impl Recording {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.arrivals.is_empty()
+    }
+
+    /// What the classes really had, dearest first, under the policy name "measured". Slowdown is
+    /// against the CPU time that each invocation took. None where no latency was recorded.
+    #[must_use]
+    pub fn measured(&self) -> Option<Vec<ClassReport>> {
+        let completion = |(arrival, latency): (&Arrival, &Option<u64>)| {
+            Some(Completion {
+                arrived_ns: arrival.at_ns,
+                finished_ns: arrival.at_ns.saturating_add((*latency)?),
+                alone_ns: arrival.cpu_ns,
+                class: arrival.class,
+                restarts: 0,
+            })
+        };
+        let pairs = self.arrivals.iter().zip(&self.latencies);
+        let completions: Vec<Completion> = pairs.filter_map(completion).collect();
+        let cells = cells_of(&completions, self.phases, self.prices.len());
+        (!completions.is_empty()).then(|| reports("measured", &self.prices, &[cells]))
+    }
+
+    /// When the last one arrived, in nanoseconds.
+    #[must_use]
+    pub fn last_arrival_ns(&self) -> u64 {
+        self.arrivals.last().map_or(0, |arrival| arrival.at_ns)
     }
 
     /// Every invocation of that function in another class. False where there is no such function.
@@ -238,7 +279,7 @@ mod tests {
 
     fn record(at_ns: u64, function: &str, class: &str) -> Record {
         let (function, class) = (function.to_owned(), class.to_owned());
-        Record { at_ns, function, class, cpu_ns: 5, memory_bytes: 7 }
+        Record { at_ns, function, class, cpu_ns: 5, memory_bytes: 7, latency_ns: Some(15) }
     }
 
     fn parse(text: &[u8]) -> Result<Recording, String> {
@@ -256,9 +297,22 @@ mod tests {
         assert_eq!(all[0].at_ns, 10);
         assert_eq!((all[1].class, all[1].cpu_ns, all[1].memory_peak), (ClassId(4), 5, 7));
         assert_eq!(recording.functions(), ["acme/b", "acme/a"]);
+        assert_eq!(recording.last_arrival_ns(), 20);
+        let measured = recording.measured().unwrap();
+        let critical = &measured[0];
+        assert_eq!((critical.policy.as_str(), critical.class.as_str()), ("measured", "critical"));
+        assert_eq!((critical.before.count, critical.before.p99_slowdown.mean), (1, 3.0));
         assert!(recording.set_class("acme/a", ClassId(2)));
         assert!(!recording.set_class("acme/c", ClassId(2)));
         assert_eq!(recording.arrivals(1).next().unwrap().class, ClassId(2));
+    }
+
+    #[test]
+    fn without_latencies_nothing_was_measured() {
+        let text = r#"{"fermata_recording":1,"classes":[{"name":"a","price":5}]}
+{"at_ns":1,"function":"f","class":"a","cpu_ns":5,"memory_bytes":7,"of a later version":1}"#;
+        let recording = parse(text.as_bytes()).unwrap();
+        assert_eq!((recording.len(), recording.measured()), (1, None));
     }
 
     #[test]
