@@ -1,6 +1,8 @@
 //! `fermata sim` with tiny input: each experiment runs to its end, and its tables, JSON, CSV, plots
 //! and report are there and in the agreed shape.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::path::Path;
