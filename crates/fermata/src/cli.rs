@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::{Client, Failed};
 use crate::commands::{
-    bill, dead_letters, deploy, functions, invocations, invoke, keys, logs, prices, tenants, top,
+    bill, dead_letters, deploy, executions, functions, invocations, invoke, keys, logs, prices,
+    tenants, top,
 };
 use crate::{bench, demo, serve, sim};
 
@@ -46,6 +47,8 @@ enum Command {
     Logs(logs::Args),
     #[command(subcommand)]
     Invocations(invocations::Command),
+    #[command(subcommand)]
+    Executions(executions::Command),
     Bill(bill::Args),
     Prices(prices::Args),
     Top(top::Args),
@@ -76,6 +79,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Logs(args) => client().and_then(|client| logs::run(&client, &args)),
         Command::Invocations(command) => {
             client().and_then(|client| invocations::run(&client, &command))
+        }
+        Command::Executions(command) => {
+            client().and_then(|client| executions::run(&client, &command))
         }
         Command::Bill(args) => client().and_then(|client| bill::run(&client, &args)),
         Command::Prices(args) => client().and_then(|client| prices::run(&client, &args)),

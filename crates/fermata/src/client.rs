@@ -121,6 +121,56 @@ impl Client {
         self.accepted(Method::GET, path, Bytes::new()).map(|answer| answer.body)
     }
 
+    /// A request with a body of bytes; the answer's body.
+    pub(crate) fn post_bytes(
+        &self,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<Bytes, Failed> {
+        let answer = self.send(Method::POST, path, headers, body)?;
+        if answer.status.is_success() { Ok(answer.body) } else { Err(refusal(&answer)) }
+    }
+
+    /// The answer of a function that ended, or how it failed.
+    pub(crate) fn outcome(&self, path: &str) -> Result<Bytes, Failed> {
+        let answer = self.send(Method::GET, path, &[], Bytes::new())?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        let ran = answer.headers.contains_key("x-fermata-receipt");
+        Err(if ran { Failed::Function(problem_text(&answer)) } else { refusal(&answer) })
+    }
+
+    /// Reads server-sent events until the server ends them; `each` is given the data of each.
+    pub(crate) fn events(&self, path: &str, mut each: impl FnMut(&str)) -> Result<(), Failed> {
+        let request = self.request(Method::GET, path, &[], Bytes::new())?;
+        self.tokio.block_on(async {
+            let response = self.http.request(request).await;
+            let response = response.map_err(|error| self.unreachable(&error))?;
+            let (parts, mut body) = response.into_parts();
+            if !parts.status.is_success() {
+                let body = body.collect().await.map_err(|error| self.unreachable(&error))?;
+                let answer =
+                    Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() };
+                return Err(refusal(&answer));
+            }
+            let mut unread = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.unreachable(&error))?;
+                unread.extend(frame.into_data().unwrap_or_default());
+                while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = unread.drain(..=end).collect();
+                    let line = String::from_utf8_lossy(&line);
+                    if let Some(data) = line.strip_prefix("data:") {
+                        each(data.trim());
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn accepted(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failed> {
         let json = ("content-type", "application/json".to_owned());
         let answer = self.send(method, path, &[json], body)?;
@@ -134,6 +184,22 @@ impl Client {
         headers: &[(&str, String)],
         body: Bytes,
     ) -> Result<Answer, Failed> {
+        let request = self.request(method, path, headers, body)?;
+        self.tokio.block_on(async {
+            let response = self.http.request(request).await;
+            let (parts, body) = response.map_err(|error| self.unreachable(&error))?.into_parts();
+            let body = body.collect().await.map_err(|error| self.unreachable(&error))?.to_bytes();
+            Ok(Answer { status: parts.status, headers: parts.headers, body })
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failed> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -141,23 +207,18 @@ impl Client {
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
         }
-        let request = request.body(Full::new(body)).map_err(|error| {
+        request.body(Full::new(body)).map_err(|error| {
             Failed::Usage(format!("{}{path} cannot be requested: {error}", self.base))
-        })?;
-        let unreachable = |error: &dyn std::error::Error| {
-            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-            Failed::Unreachable(format!(
-                "no answer from {} ({error}{cause}); start one with `fermata serve --dev`, or \
-                 name one with --server",
-                self.base
-            ))
-        };
-        self.tokio.block_on(async {
-            let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| unreachable(&error))?.to_bytes();
-            Ok(Answer { status: parts.status, headers: parts.headers, body })
         })
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> Failed {
+        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        Failed::Unreachable(format!(
+            "no answer from {} ({error}{cause}); start one with `fermata serve --dev`, or name one \
+             with --server",
+            self.base
+        ))
     }
 }
 

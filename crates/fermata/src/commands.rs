@@ -3,6 +3,7 @@
 pub(crate) mod bill;
 pub(crate) mod dead_letters;
 pub(crate) mod deploy;
+pub(crate) mod executions;
 pub(crate) mod functions;
 pub(crate) mod invocations;
 pub(crate) mod invoke;

@@ -86,6 +86,12 @@ pub(crate) fn moment(millis: u64) -> String {
     time.map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string())
 }
 
+/// The time so many hours ago, in milliseconds since the epoch.
+pub(crate) fn hours_ago_ms(hours: u64) -> u64 {
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
+    now.saturating_sub(hours.saturating_mul(3_600_000))
+}
+
 /// What a function printed, fit for a terminal: every control character but newline and tab is
 /// shown as its picture, so nothing that was printed can move the cursor, change a title or hide
 /// text. Bytes that are not UTF-8 become replacement characters.

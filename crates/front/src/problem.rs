@@ -46,12 +46,14 @@ pub struct Problem {
 pub const fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorKind::Forbidden | ErrorKind::ClassNotAllowed => StatusCode::FORBIDDEN,
+        ErrorKind::Forbidden | ErrorKind::ClassNotAllowed | ErrorKind::TokenRefused => {
+            StatusCode::FORBIDDEN
+        }
         ErrorKind::UnknownClass | ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         ErrorKind::UnknownFunction | ErrorKind::UnknownInvocation | ErrorKind::NotFound => {
             StatusCode::NOT_FOUND
         }
-        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Conflict | ErrorKind::ExecutionEnded => StatusCode::CONFLICT,
         ErrorKind::BadPackage | ErrorKind::UnavailableRuntime => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::TooDeep => StatusCode::LOOP_DETECTED,

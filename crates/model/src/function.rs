@@ -15,6 +15,8 @@ pub enum Kind {
     Process,
     /// A definition in the Amazon States Language, interpreted turn by turn.
     StateMachine,
+    /// A list of functions, each called with what the one before answered.
+    Sequence,
 }
 
 /// Whether a function may suspend, and how.
@@ -33,7 +35,7 @@ pub enum Durable {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Wasm, Self::Process, Self::StateMachine];
+    pub const ALL: [Self; 4] = [Self::Wasm, Self::Process, Self::StateMachine, Self::Sequence];
 
     /// The glossary's word for the kind.
     #[must_use]
@@ -42,6 +44,7 @@ impl Kind {
             Self::Wasm => "wasm",
             Self::Process => "process",
             Self::StateMachine => "state-machine",
+            Self::Sequence => "sequence",
         }
     }
 

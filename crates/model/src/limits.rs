@@ -105,6 +105,8 @@ pub const TURNS_UNWAITED_MAX: u32 = 10_000;
 pub const EXECUTION_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Functions in one sequence.
 pub const SEQUENCE_STEPS_MAX: usize = 1_000;
+/// Steps of executions in one commit.
+pub const COMMIT_ITEMS_MAX: usize = 1_000;
 /// Partitions that executions are spread over; each is owned by one node at a time.
 pub const PARTITIONS: u32 = 16;
 /// Bytes of an input, output or result of a state, unless the operator sets another cap.

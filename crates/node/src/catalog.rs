@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use model::{FunctionName, KeyId, PriceList, TenantName, Timestamp, Version};
-use runtime::{Code, Durable, Network};
+use engine::Orchestrator;
+use model::{Durable, FunctionName, KeyId, Kind, PriceList, TenantName, Timestamp, Version};
+use runtime::{Code, Network};
 use sha2::{Digest, Sha256};
 use store::{FunctionQuery, FunctionVersion, Key, Store, Tenant};
 use tokio::sync::OnceCell;
@@ -22,6 +23,18 @@ pub(crate) struct Entry {
     pub(crate) code: Arc<Code>,
     /// Set once the artifact was found or made.
     pub(crate) ready: OnceCell<()>,
+    /// Runs its turns, where they are interpreted; set once the definition was read.
+    pub(crate) orchestrator: OnceLock<Arc<dyn Orchestrator>>,
+}
+
+impl Entry {
+    /// Whether a call of it is an execution.
+    pub(crate) fn orchestrates(&self) -> bool {
+        match self.info.kind {
+            Kind::StateMachine | Kind::Sequence => true,
+            Kind::Wasm | Kind::Process => self.info.durable != Durable::No,
+        }
+    }
 }
 
 /// Everything that the path of a call looks up.
@@ -157,7 +170,7 @@ impl Catalog {
             network: if spec.network { Network::Granted } else { Network::None },
             timeout: spec.timeout,
             response_bytes_max: self.response_bytes_max,
-            durable: Durable::No,
+            durable: suspends(spec.kind, spec.durable),
             hash,
             artifact_dir: self.artifact_dir(&spec.tenant, &spec.runtime, hash),
         });
@@ -171,12 +184,13 @@ impl Catalog {
             timeout: spec.timeout,
             environment: spec.environment,
             network: spec.network,
+            durable: spec.durable,
             description: spec.description,
             code_hash: hash,
             code_bytes: spec.code_size_bytes,
             created: spec.created,
         };
-        Entry { info, code, ready: OnceCell::new() }
+        Entry { info, code, ready: OnceCell::new(), orchestrator: OnceLock::new() }
     }
 
     /// Each tenant has its own artifacts, so that nothing tells whether another one has the same
@@ -196,6 +210,16 @@ impl Catalog {
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the runtime has to do with a function's suspension: what an explicit one says in its
+/// answers is the node's to read.
+pub(crate) const fn suspends(kind: Kind, durable: Durable) -> runtime::Durable {
+    match (kind, durable) {
+        (Kind::Wasm, Durable::Stackful | Durable::Quiescent) => runtime::Durable::Yes,
+        (Kind::Wasm, Durable::No | Durable::Explicit)
+        | (Kind::Process | Kind::StateMachine | Kind::Sequence, _) => runtime::Durable::No,
     }
 }
 

@@ -34,10 +34,14 @@ pub enum ErrorKind {
     UnknownFunction,
     /// No such invocation.
     UnknownInvocation,
-    /// No such dead letter, tenant or key.
+    /// No such dead letter, execution, tenant or key.
     NotFound,
     /// It exists already.
     Conflict,
+    /// The execution has ended.
+    ExecutionEnded,
+    /// The callback token is forged, foreign, used or expired.
+    TokenRefused,
     /// A name, setting or parameter is malformed.
     Invalid,
     /// The code package is malformed, unsafe or too large.
@@ -62,7 +66,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::ClassNotAllowed,
@@ -71,6 +75,8 @@ impl ErrorKind {
         Self::UnknownInvocation,
         Self::NotFound,
         Self::Conflict,
+        Self::ExecutionEnded,
+        Self::TokenRefused,
         Self::Invalid,
         Self::BadPackage,
         Self::UnavailableRuntime,
@@ -95,6 +101,8 @@ impl ErrorKind {
             Self::UnknownInvocation => "unknown-invocation",
             Self::NotFound => "not-found",
             Self::Conflict => "conflict",
+            Self::ExecutionEnded => "execution-ended",
+            Self::TokenRefused => "token-refused",
             Self::Invalid => "invalid",
             Self::BadPackage => "bad-package",
             Self::UnavailableRuntime => "unavailable-runtime",

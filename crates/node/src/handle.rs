@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use model::{Durable, FunctionName, InvocationId, Kind, PriceList, Timestamp, Version, limits};
 use store::{BlobHash, Change, Cursor, Day, Detail, FunctionSpec, Grouping, InvocationQuery};
 use tokio::sync::oneshot;
 
-use crate::catalog::max_class;
+use crate::catalog::{max_class, suspends};
 use crate::control::Message;
 use crate::error::{Error, ErrorKind};
 use crate::ids;
-use crate::inner::{Inner, Wanted, internal, make_artifact, storage};
+use crate::inner::{Inner, Wanted, bad_package, internal, make_artifact, storage};
 use crate::queue::QueueEvent;
 use crate::record::{from_peek, from_record};
 use crate::settings::Access;
@@ -102,8 +103,19 @@ impl Handle {
         self.inner.check_open()?;
         let spec = self.check_function(who, &new)?;
         let inner = Arc::clone(&self.inner);
+        if let Some(interpreter) = inner.interpreters.of(spec.kind) {
+            let bad = |message| Error::new(ErrorKind::BadPackage, message);
+            interpreter.parse(&new.package).map_err(bad)?;
+            let publish = move || publish(&inner, &spec, &new.package);
+            let published = tokio::task::spawn_blocking(publish).await;
+            return published.map_err(|error| internal("publish the function", error))?;
+        }
         let executor = Arc::clone(inner.executor(spec.kind, &spec.runtime)?);
         let published = tokio::task::spawn_blocking(move || {
+            let mut spec = spec;
+            let durable = suspends(spec.kind, spec.durable);
+            let package = instrument(&*executor, &new, durable)?;
+            spec.code_hash = BlobHash::of(&package);
             let hash = spec.code_hash;
             let trial = runtime::Code {
                 tenant: spec.tenant.clone(),
@@ -113,20 +125,16 @@ impl Handle {
                 handler: spec.handler.clone(),
                 environment: Vec::new(),
                 network: runtime::Network::None,
+                durable,
                 timeout: spec.timeout,
                 response_bytes_max: 0,
-                durable: runtime::Durable::No,
                 hash: hash.0,
                 artifact_dir: inner.catalog.artifact_dir(&spec.tenant, &spec.runtime, hash.0),
             };
             if !trial.artifact_dir.is_dir() {
-                make_artifact(&*executor, &trial, &new.package)?;
+                make_artifact(&*executor, &trial, &package)?;
             }
-            inner.store.put_blob(hash, &new.package).map_err(storage)?;
-            let published = inner.store.publish(&spec).map_err(storage)?;
-            let entry = inner.catalog.add_function(published);
-            let _ = entry.ready.set(());
-            Ok(entry.info.clone())
+            publish(&inner, &spec, &package)
         });
         published.await.map_err(|error| internal("publish the function", error))?
     }
@@ -194,13 +202,8 @@ impl Handle {
         let wanted = self.wanted(who, call)?;
         let id = ids::invocation(wanted.arrived);
         let (version, done) = self.inner.run(wanted, id).await?;
-        Ok(Invoked {
-            id,
-            outcome: done.outcome,
-            version,
-            receipt: done.receipt,
-            durations: done.durations,
-        })
+        let (receipt, durations) = (done.receipt, done.durations);
+        Ok(Invoked { id, outcome: done.answer(), version, receipt, durations })
     }
 
     /// Queues a call durably: it is in the store when this returns.
@@ -352,7 +355,7 @@ impl Handle {
         }
     }
 
-    fn wanted(&self, who: &Principal, call: Invoke) -> Result<Wanted, Error> {
+    pub(crate) fn wanted(&self, who: &Principal, call: Invoke) -> Result<Wanted, Error> {
         let inner = &self.inner;
         inner.check_payload(call.payload.len())?;
         let entry = inner.find(&who.tenant, &call.function, call.version)?;
@@ -399,6 +402,12 @@ impl Handle {
                 format!("the package has {} bytes, the limit is {max}", new.package.len());
             return Err(Error::new(ErrorKind::BadPackage, message));
         }
+        let kind = match (new.runtime.as_str(), self.inner.interpreters.kind(&new.runtime)) {
+            (_, Some(kind)) => kind,
+            ("wasm", None) => Kind::Wasm,
+            (_, None) => Kind::Process,
+        };
+        check_durable(kind, new.durable)?;
         let tenant = self.inner.catalog.tenant(&who.tenant);
         if new.network && !tenant.is_some_and(|tenant| tenant.allow_network) {
             let message = format!(
@@ -411,14 +420,14 @@ impl Handle {
         Ok(FunctionSpec {
             tenant: who.tenant.clone(),
             name: new.name.clone(),
-            kind: if new.runtime == "wasm" { Kind::Wasm } else { Kind::Process },
+            kind,
             runtime: new.runtime.clone(),
             handler: new.handler.clone(),
             timeout,
             default_class: new.class.clone(),
             environment: new.environment.clone(),
             network: new.network,
-            durable: Durable::No,
+            durable: new.durable,
             code_hash: BlobHash::of(&new.package),
             code_size_bytes: u64::try_from(new.package.len()).unwrap_or(u64::MAX),
             created: self.now(),
@@ -444,10 +453,57 @@ impl Handle {
         &self,
         work: impl FnOnce(&dyn store::Store) -> store::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let store = Arc::clone(&self.inner.store);
-        let done = tokio::task::spawn_blocking(move || work(&*store)).await;
-        done.map_err(|error| internal("use the store", error))?.map_err(storage)
+        self.inner.store_read(work).await
     }
+}
+
+/// Refuses a way to suspend that a kind of function does not have.
+fn check_durable(kind: Kind, durable: Durable) -> Result<(), Error> {
+    let ways = match kind {
+        Kind::Wasm => "stackful or quiescent",
+        Kind::Process => "explicit",
+        Kind::StateMachine | Kind::Sequence => "no other than its own",
+    };
+    let fits = match (kind, durable) {
+        (_, Durable::No)
+        | (Kind::Wasm, Durable::Stackful | Durable::Quiescent)
+        | (Kind::Process, Durable::Explicit) => true,
+        (Kind::Wasm | Kind::Process | Kind::StateMachine | Kind::Sequence, _) => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = format!(
+        "a function of kind {} cannot be durable in the way {:?}; it has {ways}",
+        kind.as_str(),
+        durable.as_str()
+    );
+    Err(Error::new(ErrorKind::Invalid, message))
+}
+
+fn publish(inner: &Inner, spec: &FunctionSpec, package: &[u8]) -> Result<FunctionInfo, Error> {
+    inner.store.put_blob(spec.code_hash, package).map_err(storage)?;
+    let published = inner.store.publish(spec).map_err(storage)?;
+    let entry = inner.catalog.add_function(published);
+    if inner.interpreters.of(spec.kind).is_none() {
+        let _ = entry.ready.set(());
+    }
+    Ok(entry.info.clone())
+}
+
+/// The package as it is stored: that of a durable function may be changed so that it can suspend.
+fn instrument(
+    executor: &dyn runtime::Executor,
+    new: &NewFunction,
+    durable: runtime::Durable,
+) -> Result<Bytes, Error> {
+    if durable == runtime::Durable::No {
+        return Ok(new.package.clone());
+    }
+    let (runtime, handler) = (&new.runtime, &new.handler);
+    let prepare = runtime::Prepare { runtime, handler, package: &new.package, durable };
+    let changed = executor.instrument(&prepare).map_err(bad_package)?;
+    Ok(changed.map_or_else(|| new.package.clone(), Bytes::from))
 }
 
 fn check_environment(environment: &[(String, String)]) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Ids and secrets from the operating system's random source.
 
-use model::{InvocationId, KeyId, Timestamp};
+use model::{ExecutionId, InvocationId, KeyId, Timestamp};
 
 /// Prefix of every key's secret.
 const SECRET_PREFIX: &str = "fk_";
@@ -8,6 +8,18 @@ const SECRET_PREFIX: &str = "fk_";
 /// A new invocation id.
 pub(crate) fn invocation(now: Timestamp) -> InvocationId {
     InvocationId::from_parts(now.as_millis(), random())
+}
+
+/// A new execution id.
+pub(crate) fn execution(now: Timestamp) -> ExecutionId {
+    ExecutionId::from_parts(now.as_millis(), random())
+}
+
+/// What an execution's tokens are made with: 256 random bits.
+pub(crate) fn execution_secret() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has a random source");
+    bytes
 }
 
 /// A new key id.

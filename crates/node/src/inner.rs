@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
-    ClassId, FailureKind, FunctionName, InvocationId, Kind, PriceList, TenantName, Timestamp,
-    Version, limits,
+    ClassId, ExecutionId, FailureKind, FunctionName, InvocationId, Kind, PriceList, TenantName,
+    Timestamp, Version, limits,
 };
-use runtime::{Call, CallMode, CallResult, Clock, Executor, Prepare, PrepareError};
-use store::{AsyncCall, BlobHash, Mode, Store};
+use runtime::{Call, CallMode, CallResult, Clock, DurableTurn, Executor, Prepare, PrepareError};
+use store::{AsyncCall, BlobHash, Mode, NodeName, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Catalog, Entry};
 use crate::control::{Caller, Done, Message, Reply, Submission};
 use crate::error::{Error, ErrorKind};
+use crate::executions::{self, ExecutionPrices, Interpreters};
 use crate::ids;
 use crate::queue::QueueEvent;
 use crate::settings::Access;
@@ -44,6 +45,14 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     pub(crate) executors: Executors,
     pub(crate) control: Sender<Message>,
+    /// To the executions' thread.
+    pub(crate) executions: Sender<executions::Message>,
+    pub(crate) execution_prices: ExecutionPrices,
+    /// This node's name among those that share the store.
+    pub(crate) node: NodeName,
+    /// Where others reach it.
+    pub(crate) address: String,
+    pub(crate) interpreters: Interpreters,
     pub(crate) writer: Sender<Write>,
     pub(crate) queue: mpsc::Sender<QueueEvent>,
     pub(crate) receipts_pending: Arc<AtomicU64>,
@@ -116,7 +125,7 @@ impl Inner {
         let executor = match kind {
             Kind::Wasm => self.executors.wasm.as_ref(),
             Kind::Process => self.executors.process.as_ref(),
-            Kind::StateMachine => None,
+            Kind::StateMachine | Kind::Sequence => None,
         };
         executor.ok_or_else(|| {
             let message = format!(
@@ -177,6 +186,17 @@ impl Inner {
         attempt: Attempt,
         reply: Reply,
     ) -> Result<Version, Error> {
+        self.submit_as(wanted, attempt, None, reply).await
+    }
+
+    /// The same for a turn of an execution.
+    pub(crate) async fn submit_as(
+        &self,
+        wanted: Wanted,
+        attempt: Attempt,
+        durable: Option<DurableTurn>,
+        reply: Reply,
+    ) -> Result<Version, Error> {
         self.check_open()?;
         let entry = self.find(&wanted.tenant, &wanted.function, wanted.version)?;
         let executor = self.executor(entry.info.kind, &entry.info.runtime)?;
@@ -184,7 +204,7 @@ impl Inner {
             self.ready(&entry, executor).await?;
         }
         let token = match entry.info.kind {
-            Kind::Wasm | Kind::StateMachine => String::new(),
+            Kind::Wasm | Kind::StateMachine | Kind::Sequence => String::new(),
             Kind::Process => ids::token(),
         };
         let submission = Submission {
@@ -202,6 +222,7 @@ impl Inner {
             first_attempt: attempt.first_attempt,
             mode: attempt.mode,
             token,
+            durable,
             reply,
         };
         let sent = self.control.send(Message::Submit(Box::new(submission)));
@@ -216,6 +237,12 @@ impl Inner {
         wanted: Wanted,
         id: InvocationId,
     ) -> Result<(Version, Done), Error> {
+        let entry = self.find(&wanted.tenant, &wanted.function, wanted.version)?;
+        if entry.orchestrates() {
+            let (tenant, id) = (wanted.tenant.clone(), ExecutionId(id.0));
+            self.begin_execution(wanted, id).await?;
+            return self.await_end(&tenant, id).await;
+        }
         let (reply, ended) = oneshot::channel();
         let mut guard = Withdraw { control: &self.control, id, armed: true };
         let send = Box::new(move |done| drop(reply.send(done)));
@@ -228,12 +255,23 @@ impl Inner {
 
     /// Queues a call durably.
     pub(crate) async fn enqueue(&self, wanted: Wanted) -> Result<InvocationId, Error> {
+        let id = ids::invocation(self.clock.now());
+        self.enqueue_as(wanted, id).await?;
+        Ok(id)
+    }
+
+    /// The same under an id of the caller's. One that is queued already stays as it is.
+    pub(crate) async fn enqueue_as(&self, wanted: Wanted, id: InvocationId) -> Result<(), Error> {
         self.check_open()?;
         let entry = self.find(&wanted.tenant, &wanted.function, wanted.version)?;
+        if entry.orchestrates() {
+            // An execution is as durable as the queue, and nobody waits for either.
+            return self.begin_execution(wanted, ExecutionId(id.0)).await;
+        }
         self.executor(entry.info.kind, &entry.info.runtime)?;
         let now = self.clock.now();
         let call = AsyncCall {
-            id: ids::invocation(now),
+            id,
             tenant: wanted.tenant,
             function: wanted.function,
             version: wanted.version,
@@ -250,7 +288,6 @@ impl Inner {
             last_failure: None,
         };
         let pending = self.async_pending.fetch_add(1, Ordering::Relaxed);
-        let id = call.id;
         let queued = if pending >= limits::ASYNC_PENDING_MAX {
             let message = format!("{pending} asynchronous calls are pending, which is the limit");
             Err(Error::new(ErrorKind::Overloaded, message).retry_after(Duration::from_secs(5)))
@@ -263,7 +300,17 @@ impl Inner {
         }
         // The call is safe; if the queue's task is gone, the next start finds it in the store.
         let _ = self.queue.send(QueueEvent::Accepted(Box::new(call))).await;
-        Ok(id)
+        Ok(())
+    }
+
+    /// Asks the store, away from the threads that must not wait.
+    pub(crate) async fn store_read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> store::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || work(&*store)).await;
+        done.map_err(|error| internal("use the store", error))?.map_err(storage)
     }
 
     async fn commit_call(&self, call: &AsyncCall) -> Result<(), Error> {
@@ -288,10 +335,13 @@ impl Inner {
             },
             CallMode::Wait => {
                 let id = ids::invocation(wanted.arrived);
-                match self.run(wanted, id).await {
-                    Ok((_, Done { outcome: Ok(bytes), .. })) => CallResult::Ok(id, bytes),
-                    Ok((_, Done { outcome: Err(failure), .. })) => CallResult::Failed(id, failure),
-                    Err(error) => refused(error),
+                let ended = match self.run(wanted, id).await {
+                    Ok((_, done)) => done.answer(),
+                    Err(error) => return refused(error),
+                };
+                match ended {
+                    Ok(bytes) => CallResult::Ok(id, bytes),
+                    Err(failure) => CallResult::Failed(id, failure),
                 }
             }
         }
@@ -299,11 +349,7 @@ impl Inner {
 
     /// A call's effective class is never below its caller's; one that states none inherits it.
     fn wanted_by(&self, caller: Caller, call: Call) -> Result<Wanted, Error> {
-        if caller.depth + 1 >= limits::CALL_DEPTH_MAX {
-            let max = limits::CALL_DEPTH_MAX;
-            let message = format!("{max} functions wait for each other already: a runaway chain?");
-            return Err(Error::new(ErrorKind::TooDeep, message));
-        }
+        check_depth(caller.depth)?;
         self.check_payload(call.payload.len())?;
         let (function, version) = parse_target(&call.function)?;
         let stated = match &call.class {
@@ -366,6 +412,16 @@ pub(crate) fn make_artifact(
     made
 }
 
+/// Refuses a call of a function that has `depth` above it, where the chain would be too long.
+pub(crate) fn check_depth(depth: u32) -> Result<(), Error> {
+    if depth + 1 >= limits::CALL_DEPTH_MAX {
+        let max = limits::CALL_DEPTH_MAX;
+        let message = format!("{max} functions wait for each other already: a runaway chain?");
+        return Err(Error::new(ErrorKind::TooDeep, message));
+    }
+    Ok(())
+}
+
 /// `name` or `name:version`.
 pub(crate) fn parse_target(text: &str) -> Result<(FunctionName, Option<Version>), Error> {
     let (name, version) = match text.split_once(':') {
@@ -400,7 +456,7 @@ pub(crate) fn internal(
     Error::new(ErrorKind::Internal, format!("cannot {attempt}")).because(error)
 }
 
-fn bad_package(error: PrepareError) -> Error {
+pub(crate) fn bad_package(error: PrepareError) -> Error {
     let kind = match &error {
         PrepareError::Package { .. } => ErrorKind::BadPackage,
         PrepareError::Runtime { .. } => ErrorKind::UnavailableRuntime,

@@ -17,6 +17,7 @@
 mod catalog;
 mod control;
 mod error;
+mod executions;
 pub mod handle;
 mod ids;
 mod inner;
@@ -29,6 +30,11 @@ mod types;
 mod writer;
 
 pub use error::{Error, ErrorKind};
+pub use executions::{
+    Awaited, Begun, ExecutionCost, ExecutionFilter, ExecutionInfo, ExecutionPrices,
+    ExecutionStatus, HistoryEntry, IfExists, Interpreter, Interpreters, NewExecution, TokenAnswer,
+    Which,
+};
 pub use handle::Handle;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};

@@ -9,7 +9,9 @@ use model::{
 };
 use policy::Policy;
 use runtime::{Clock, Events, Executor, Platform};
-use store::Store;
+use store::{NodeName, Store};
+
+use crate::executions::{ExecutionPrices, Interpreters};
 
 /// What an operator sets.
 pub struct Settings {
@@ -21,6 +23,12 @@ pub struct Settings {
     pub prices: PriceList,
     /// The one price of memory.
     pub memory_price: MemoryPrice,
+    /// What keeping executions costs.
+    pub execution_prices: ExecutionPrices,
+    /// This node's name among those that share the store.
+    pub node: NodeName,
+    /// Where others reach it (`http://…`); empty where they do not.
+    pub address: String,
     /// Who may come in.
     pub access: Access,
     /// What decides.
@@ -75,6 +83,8 @@ pub struct Parts {
     pub wasm: Option<ExecutorMaker>,
     /// Runs [`model::Kind::Process`]; without it such functions are refused.
     pub process: Option<ExecutorMaker>,
+    /// Kinds of functions that are interpreted.
+    pub interpreters: Interpreters,
     /// Hears of each attempt that ended, on the writer's thread: it must not wait.
     pub observer: Option<Observer>,
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::control::{Cluster, Control, Flights, Message, Meters, Outbox};
+use crate::executions;
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
 use crate::queue::{Queue, QueueEvent};
@@ -55,6 +56,7 @@ pub struct Node {
     /// Where the first admin key was written, if this start made it.
     first_key: Option<PathBuf>,
     threads: Vec<JoinHandle<()>>,
+    executions: executions::Threads,
     queue: tokio::task::JoinHandle<()>,
     sampler_stop: Sender<()>,
 }
@@ -75,8 +77,10 @@ impl Node {
 
         let (control_tx, control_rx) = mpsc::channel();
         let (writer_tx, writer_rx) = mpsc::channel();
+        let (executions_tx, executions_rx) = mpsc::channel();
         let (queue_tx, queue_rx) = tokio::sync::mpsc::channel(QUEUE_EVENTS_MAX);
         let observer = parts.observer.take();
+        let interpreters = std::mem::take(&mut parts.interpreters);
         let (executors, mut in_force) = make_executors(parts, &control_tx)?;
         in_force.splice(0..0, settings.in_force.iter().cloned());
         let inner = Arc::new(Inner {
@@ -91,6 +95,11 @@ impl Node {
             catalog,
             executors,
             control: control_tx,
+            executions: executions_tx,
+            execution_prices: settings.execution_prices,
+            interpreters,
+            node: settings.node.clone(),
+            address: settings.address.clone(),
             writer: writer_tx,
             queue: queue_tx,
             receipts_pending: Arc::default(),
@@ -106,9 +115,10 @@ impl Node {
             thread("fermata-writer", move || writer.run(&writer_rx))?,
             thread("fermata-sampler", move || sample(&sampled, &stop))?,
         ];
+        let executions = executions::Threads::start(&inner, executions_rx, thread)?;
         let queue = tokio::spawn(Queue::new(Arc::clone(&inner), left).run(queue_rx));
         let handle = Handle { inner };
-        Ok(Self { handle, first_key, threads, queue, sampler_stop })
+        Ok(Self { handle, first_key, threads, executions, queue, sampler_stop })
     }
 
     /// The way in.
@@ -153,6 +163,7 @@ impl Node {
         let _ = inner.control.send(Message::Stop);
         let mut threads = self.threads.into_iter();
         join(threads.next());
+        self.executions.stop(inner).into_iter().for_each(|thread| join(Some(thread)));
         let _ = inner.writer.send(Write::Stop);
         threads.for_each(|thread| join(Some(thread)));
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{
-    Amount, ByteSeconds, Bytes64, ClassId, CpuTime, Failure, FunctionName, InvocationId, KeyId,
-    Kind, MachineId, Receipt, TenantName, Timestamp, Version,
+    Amount, ByteSeconds, Bytes64, ClassId, CpuTime, Durable, Failure, FunctionName, InvocationId,
+    KeyId, Kind, MachineId, Receipt, TenantName, Timestamp, Version,
 };
 
 /// Who asks: made by [`crate::Handle::authenticate`], needed by everything else.
@@ -47,6 +47,8 @@ pub struct NewFunction {
     pub environment: Vec<(String, String)>,
     /// Whether it wants the machine's network; the tenant must have been granted it.
     pub network: bool,
+    /// Whether it may suspend, and how.
+    pub durable: Durable,
     /// For a person.
     pub description: String,
     /// A zip in the Lambda layout, or a `.wasm` module.
@@ -74,6 +76,8 @@ pub struct FunctionInfo {
     pub environment: Vec<(String, String)>,
     /// Whether it reaches the machine's network.
     pub network: bool,
+    /// Whether it may suspend, and how.
+    pub durable: Durable,
     /// For a person.
     pub description: String,
     /// SHA-256 of its package.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::{Amount, Bytes64, FailureKind, InvocationId, MemoryPrice, PriceList};
 use node::{
-    Access, Bands, BillQuery, Error, ErrorKind, Handle, InvocationStatus, Invoke, Invoked,
-    NewFunction, NewKey, NewTenant, Node, Parts, Principal, Role, Settings,
+    Access, Bands, BillQuery, Error, ErrorKind, ExecutionPrices, Handle, Interpreters,
+    InvocationStatus, Invoke, Invoked, NewFunction, NewKey, NewTenant, Node, Parts, Principal,
+    Role, Settings,
 };
 use runtime::Clock;
 use runtime::fake::{Fake, Told};
@@ -59,6 +60,9 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         data: data.path().to_owned(),
         prices: PriceList::default(),
         memory_price: MemoryPrice(50_000),
+        execution_prices: ExecutionPrices { storage: MemoryPrice(500), transition: Amount(1_000) },
+        node: "local".parse().unwrap(),
+        address: String::new(),
         access,
         policy: policy::by_name("xx").unwrap(),
         bands: Bands::ByClass,
@@ -71,7 +75,8 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         seed: 7,
         in_force: Vec::new(),
     };
-    let parts = Parts { store, wasm: Some(wasm), process: None, observer: None };
+    let interpreters = Interpreters::new();
+    let parts = Parts { store, wasm: Some(wasm), process: None, interpreters, observer: None };
     let node = Node::start(&settings, parts).unwrap();
     let fake = made.lock().unwrap().take().unwrap();
     (node, fake, data)
@@ -118,6 +123,7 @@ fn function(name: &str) -> NewFunction {
         class: None,
         timeout: None,
         environment: Vec::new(),
+        durable: model::Durable::No,
         network: false,
         description: String::new(),
         package: Bytes::from_static(b"code"),

@@ -20,7 +20,7 @@ const SLOW_BYTES: usize = 1 << 20;
 /// Deploy a function, or its next version
 ///
 /// PATH is a folder with a manifest (fermata.toml), a folder or zip in the Lambda layout with
-/// --runtime, a .wasm module, or a single .py, .js or .mjs file.
+/// --runtime, a .wasm module, a single .py, .js or .mjs file, or a .sequence.json file.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to deploy
@@ -46,6 +46,10 @@ pub(crate) struct Args {
     /// Ask for the machine's network, which an admin must have granted to the tenant
     #[arg(long)]
     network: bool,
+    /// Let it suspend: each invocation is an execution that waits without memory and outlives the
+    /// server
+    #[arg(long)]
+    durable: bool,
     /// For a person
     #[arg(long)]
     description: Option<String>,
@@ -73,6 +77,8 @@ struct Function {
     timeout: Option<f64>,
     environment: BTreeMap<String, String>,
     network: bool,
+    /// Whether it may suspend.
+    durable: bool,
     description: Option<String>,
     /// Its code, from the manifest's folder: a folder, a zip, a module or a source file.
     path: Option<PathBuf>,
@@ -135,7 +141,8 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
         spinner.enable_steady_tick(Duration::from_millis(100));
         spinner
     });
-    let body = json!({
+    let is_durable = args.durable || said.durable;
+    let mut body = json!({
         "name": name,
         "runtime": runtime,
         "handler": args.handler.clone().or(said.handler).unwrap_or(default_handler),
@@ -146,6 +153,10 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
         "description": args.description.clone().or(said.description).unwrap_or_default(),
         "package": BASE64_STANDARD.encode(&package),
     });
+    if is_durable {
+        let way = if runtime == "wasm" { "quiescent" } else { "explicit" };
+        body["durable"] = way.into();
+    }
     let deployed: Result<Value, Failed> = client.post("/v1/functions", &body);
     if let Some(spinner) = spinner {
         spinner.finish_and_clear();
@@ -186,8 +197,11 @@ fn code(path: &Path, runtime: Option<&String>) -> Result<(String, String, Vec<u8
         Some("py") => Ok((or("python3"), handler, package::zip_file(path)?)),
         Some("js" | "mjs" | "cjs") => Ok((or("nodejs"), handler, package::zip_file(path)?)),
         Some("zip") => Ok((needed()?, String::new(), package::read(path)?)),
+        Some("json") if stem.ends_with(".sequence") => {
+            Ok((or("sequence"), String::new(), package::read(path)?))
+        }
         _ => Err(Failed::Usage(format!(
-            "{} is neither a folder nor a .wasm, .zip, .py, .js or .mjs file",
+            "{} is neither a folder nor a .wasm, .zip, .py, .js, .mjs or .sequence.json file",
             path.display()
         ))),
     }
@@ -224,7 +238,7 @@ fn module_in(folder: &Path) -> Result<Vec<u8>, Failed> {
 fn name_of(path: &Path) -> Result<String, Failed> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };
-    let name = name.map(|name| name.to_string_lossy().into_owned());
+    let name = name.map(|name| name.to_string_lossy().trim_end_matches(".sequence").to_owned());
     name.ok_or_else(|| Failed::Usage("give the function a name with --name".into()))
 }
 

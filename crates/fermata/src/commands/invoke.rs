@@ -70,7 +70,8 @@ pub(crate) fn run(client: &Client, args: &Args) -> Result<(), Failed> {
     }
 }
 
-fn payload(text: &str) -> Result<Bytes, Failed> {
+/// Text as it is, `@FILE` from a file, `-` from standard input.
+pub(super) fn payload(text: &str) -> Result<Bytes, Failed> {
     if text == "-" {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().read_to_end(&mut bytes);
@@ -87,7 +88,7 @@ fn payload(text: &str) -> Result<Bytes, Failed> {
 }
 
 /// A terminal gets text that cannot steer it, with a newline at its end; a pipe gets the bytes.
-fn show(answer: &[u8]) {
+pub(super) fn show(answer: &[u8]) {
     if text::is_terminal() {
         let shown = text::filtered(answer);
         text::print(&if shown.ends_with('\n') { shown } else { format!("{shown}\n") });

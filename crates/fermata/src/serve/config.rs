@@ -9,13 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Format, Toml};
-use model::{Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits};
+use model::{
+    Amount, Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits,
+};
 use serde::Deserialize;
 
 use super::Args;
 
 /// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
 const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
+/// A hundredth of memory's: a disk is so much cheaper.
+const STORAGE_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 2_000);
+const TRANSITION_PRICE_DEFAULT: Amount = Amount(PICO_PER_MICRO / 1_000);
 
 /// What holds for a server.
 #[derive(Clone, Debug)]
@@ -37,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) dev: bool,
     pub(crate) prices: PriceList,
     pub(crate) memory_price: MemoryPrice,
+    pub(crate) storage_price: MemoryPrice,
+    pub(crate) transition_price: Amount,
 }
 
 /// Where things are kept.
@@ -68,6 +75,10 @@ struct File {
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
     memory_price: Option<Decimal>,
+    /// µ¢ per GiB-second of what suspended executions keep.
+    storage_price: Option<Decimal>,
+    /// µ¢ per transition of an execution.
+    transition_price: Option<Decimal>,
 }
 
 /// A number of bytes, as `1048576`, `512K`, `512M` or `2G`.
@@ -175,6 +186,12 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         memory_price: file
             .memory_price
             .map_or(MEMORY_PRICE_DEFAULT, |price| MemoryPrice(price.pico)),
+        storage_price: file
+            .storage_price
+            .map_or(STORAGE_PRICE_DEFAULT, |price| MemoryPrice(price.pico)),
+        transition_price: file
+            .transition_price
+            .map_or(TRANSITION_PRICE_DEFAULT, |price| Amount(price.pico)),
     })
 }
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use node::{Access, Bands, ExecutorMaker, Node, Parts, Settings};
+use node::{Access, Bands, ExecutionPrices, ExecutorMaker, Interpreters, Node, Parts, Settings};
 use runtime::process::{self, ProcessExecutor};
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{Clock, kernel};
@@ -59,6 +59,12 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
         data: config.data.clone(),
         prices: config.prices.clone(),
         memory_price: config.memory_price,
+        execution_prices: ExecutionPrices {
+            storage: config.storage_price,
+            transition: config.transition_price,
+        },
+        node: "local".parse().expect("a plain word names a node"),
+        address: String::new(),
         access: if config.dev { Access::Anybody } else { Access::Keys },
         bands: if policy.name() == "xx" { Bands::ByClass } else { Bands::Same },
         policy,
@@ -79,7 +85,8 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
         }
     };
     let (wasm, process) = (Some(wasm(clock)), Some(process(config, clock)));
-    let parts = Parts { store, wasm, process, observer };
+    let interpreters = Interpreters::new();
+    let parts = Parts { store, wasm, process, interpreters, observer };
     let node = Node::start(&settings, parts).context("start the node")?;
     for line in node.handle().in_force() {
         tracing::info!("in force: {line}");

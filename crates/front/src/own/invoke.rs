@@ -6,6 +6,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use model::{FunctionName, Version};
 use node::{Handle, Invoke, Invoked, Principal};
 
 use super::functions::parse_version;
@@ -13,7 +14,7 @@ use super::wire::{Accepted, micros, parse_name};
 use crate::auth::Who;
 use crate::problem::{Document, Problem};
 
-const CLASS: HeaderName = HeaderName::from_static("x-fermata-class");
+pub(super) const CLASS: HeaderName = HeaderName::from_static("x-fermata-class");
 const VERSION: HeaderName = HeaderName::from_static("x-fermata-version");
 const ASYNC: HeaderName = HeaderName::from_static("x-fermata-async");
 const INVOCATION: HeaderName = HeaderName::from_static("x-fermata-invocation");
@@ -46,10 +47,7 @@ pub(crate) async fn invoke(
     let received = handle.now();
     let (parts, body) = request.into_parts();
     let payload = read(body, handle.payload_bytes_max()).await?;
-    let (name, version) = match target.split_once(':') {
-        Some((name, version)) => (parse_name(name)?, Some(parse_version(version)?)),
-        None => (parse_name(&target)?, None),
-    };
+    let (name, version) = split_target(&target)?;
     let version = match text(&parts.headers, &VERSION)? {
         Some(stated) => Some(parse_version(stated)?),
         None => version,
@@ -75,7 +73,19 @@ pub(crate) async fn invoke(
 }
 
 async fn wait(handle: &Handle, who: &Principal, call: Invoke) -> Result<Response, Problem> {
-    let invoked = handle.invoke(who, call).await?;
+    Ok(answer(handle, handle.invoke(who, call).await?))
+}
+
+/// `name` or `name:version`.
+pub(super) fn split_target(target: &str) -> Result<(FunctionName, Option<Version>), Problem> {
+    match target.split_once(':') {
+        Some((name, version)) => Ok((parse_name(name)?, Some(parse_version(version)?))),
+        None => Ok((parse_name(target)?, None)),
+    }
+}
+
+/// What a caller who waited is sent.
+pub(super) fn answer(handle: &Handle, invoked: Invoked) -> Response {
     let receipt = receipt(handle, &invoked);
     let mut response = match invoked.outcome {
         Ok(bytes) => {
@@ -90,7 +100,7 @@ async fn wait(handle: &Handle, who: &Principal, call: Invoke) -> Result<Response
     let visible = |text: &str| HeaderValue::from_str(text).expect("ids and receipts are ASCII");
     headers.insert(INVOCATION, visible(&invoked.id.to_string()));
     headers.insert(RECEIPT, visible(&receipt));
-    Ok(response)
+    response
 }
 
 /// One line of JSON. Class names are plain, so nothing has to be escaped.
@@ -120,7 +130,7 @@ fn receipt(handle: &Handle, invoked: &Invoked) -> String {
     )
 }
 
-async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
         let too_large = std::error::Error::source(&error)
             .is_some_and(|source| source.to_string().contains("length limit exceeded"));
@@ -132,7 +142,10 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     })
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(super) fn text<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
     let value = headers.get(name).map(HeaderValue::to_str).transpose();
     value.map_err(|_| Problem::invalid(format!("header {name} is not plain text")))
 }

@@ -1,6 +1,7 @@
 //! Fermata's own API under `/v1`, described by `/v1/openapi.json` and `docs/api.md`.
 
 mod dead_letters;
+mod executions;
 mod functions;
 mod invocations;
 mod invoke;
@@ -41,6 +42,19 @@ const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (1 << 20);
         dead_letters::list,
         dead_letters::redrive,
         dead_letters::remove,
+        executions::start,
+        executions::list,
+        executions::show,
+        executions::history,
+        executions::tail,
+        executions::output,
+        executions::signal,
+        executions::cancel_execution,
+        executions::pause_execution,
+        executions::resume_execution,
+        executions::redrive_execution,
+        executions::purge,
+        executions::token,
         ledger::bill,
         ledger::prices,
         status::status,
@@ -81,6 +95,18 @@ pub fn routes() -> Router<Handle> {
         .route("/v1/dead-letters", get(dead_letters::list))
         .route("/v1/dead-letters/{id}", delete(dead_letters::remove))
         .route("/v1/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .route("/v1/functions/{name}/executions", post(executions::start))
+        .route("/v1/executions", get(executions::list))
+        .route("/v1/executions/{which}", get(executions::show).delete(executions::purge))
+        .route("/v1/executions/{which}/history", get(executions::history))
+        .route("/v1/executions/{which}/tail", get(executions::tail))
+        .route("/v1/executions/{which}/output", get(executions::output))
+        .route("/v1/executions/{which}/signals/{signal}", post(executions::signal))
+        .route("/v1/executions/{which}/cancel", post(executions::cancel_execution))
+        .route("/v1/executions/{which}/pause", post(executions::pause_execution))
+        .route("/v1/executions/{which}/resume", post(executions::resume_execution))
+        .route("/v1/executions/{which}/redrive", post(executions::redrive_execution))
+        .route("/v1/tokens/{token}/{answer}", post(executions::token))
         .route("/v1/bill", get(ledger::bill))
         .route("/v1/prices", get(ledger::prices))
         .route("/v1/status", get(status::status))

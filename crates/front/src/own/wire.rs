@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use model::{Amount, FunctionName, InvocationId, Receipt, Timestamp};
+use model::{Amount, Durable, FunctionName, InvocationId, Receipt, Timestamp};
 use node::{Durations, FunctionInfo, InvocationInfo, InvocationStatus, NewFunction};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -32,6 +32,9 @@ pub struct CreateFunction {
     /// Whether it reaches the machine's network, which its tenant must have been granted.
     #[serde(default)]
     pub network: bool,
+    /// Whether it may suspend, and how: `no`, `stackful`, `quiescent` (Wasm), `explicit` (processes).
+    #[serde(default)]
+    pub durable: Option<String>,
     /// For a person.
     #[serde(default)]
     pub description: String,
@@ -60,6 +63,8 @@ pub struct Function {
     pub environment: Vec<String>,
     /// Whether it reaches the machine's network.
     pub network: bool,
+    /// Whether it may suspend, and how.
+    pub durable: String,
     /// For a person.
     pub description: String,
     /// SHA-256 of the package, in hexadecimal.
@@ -208,6 +213,7 @@ impl CreateFunction {
             timeout: self.timeout_ms.map(Duration::from_millis),
             environment: self.environment.into_iter().collect(),
             network: self.network,
+            durable: self.durable.as_deref().map_or(Ok(Durable::No), parse_durable)?,
             description: self.description,
             package: package.into(),
         })
@@ -226,6 +232,7 @@ impl From<FunctionInfo> for Function {
             timeout_ms: millis(info.timeout),
             environment: info.environment.into_iter().map(|(name, _)| name).collect(),
             network: info.network,
+            durable: info.durable.as_str().to_owned(),
             description: info.description,
             code_sha256: info.code_hash.iter().map(|byte| format!("{byte:02x}")).collect(),
             code_bytes: info.code_bytes,
@@ -303,6 +310,13 @@ fn status_name(status: InvocationStatus) -> &'static str {
         InvocationStatus::Succeeded => "succeeded",
         InvocationStatus::Failed => "failed",
     }
+}
+
+fn parse_durable(text: &str) -> Result<Durable, Problem> {
+    Durable::from_word(text).ok_or_else(|| {
+        let ways: Vec<&str> = Durable::ALL.iter().map(|durable| durable.as_str()).collect();
+        Problem::invalid(format!("`durable` is one of {}, not {text:?}", ways.join(", ")))
+    })
 }
 
 pub(crate) fn parse_name(text: &str) -> Result<FunctionName, Problem> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{ClassId, InvocationId, MachineId, ShardId, Timestamp, limits};
-use runtime::{Code, Executor};
+use runtime::{Code, DurableTurn, Executor};
 use store::Mode;
 
 use super::Reply;
@@ -30,6 +30,8 @@ pub(crate) struct Submission {
     pub(crate) first_attempt: u32,
     pub(crate) mode: Mode,
     pub(crate) token: String,
+    /// The turn of an execution that it is, where it is one.
+    pub(crate) durable: Option<DurableTurn>,
     pub(crate) reply: Reply,
 }
 
@@ -77,6 +79,8 @@ pub(crate) enum Ending {
     Timeout,
     /// The machine's memory was full and it was chosen.
     Memory,
+    /// Whoever waited for it no longer does.
+    Cancelled,
 }
 
 /// Steps kept of one invocation; a function that blocks for ever must not fill the memory.

@@ -47,6 +47,9 @@ pub(crate) enum Message {
     Call(InvocationId, Call, Box<dyn FnOnce(CallResult) + Send>),
     /// The caller of a synchronous call is gone.
     Withdraw(InvocationId),
+    /// End this one, wherever it is. Tells whether its end is still to come; one that has not begun
+    /// is dropped unheard.
+    Cancel(InvocationId, Box<dyn FnOnce(bool) + Send>),
     /// What all executors together hold.
     Sampled(MemoryUse),
     /// A tenant's budget changed, or its spending is known (at start).
@@ -69,9 +72,20 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<Done, Error>) + Send>;
 
 /// An invocation that ended, for its caller.
 pub(crate) struct Done {
-    pub(crate) outcome: Result<Bytes, Failure>,
+    pub(crate) outcome: Result<runtime::Ended, Failure>,
     pub(crate) receipt: Receipt,
     pub(crate) durations: Durations,
+}
+
+impl Done {
+    /// The answer, for whoever did not run a turn: the control thread has seen to it that nothing
+    /// else suspends.
+    pub(crate) fn answer(self) -> Result<Bytes, Failure> {
+        self.outcome.map(|ended| match ended {
+            runtime::Ended::Answer(answer) => answer,
+            runtime::Ended::Suspended { .. } => Bytes::new(),
+        })
+    }
 }
 
 /// An invocation that ended, for the store.
@@ -181,6 +195,7 @@ impl Control {
             Message::Event(event) => self.event(now, event),
             Message::Call(caller, call, reply) => self.call(caller, call, reply),
             Message::Withdraw(id) => self.withdraw(now, id),
+            Message::Cancel(id, told) => told(self.cancel(now, id)),
             Message::Sampled(used) => self.sampled(now, &used),
             Message::Budget { tenant, monthly, spent } => {
                 self.ledger.set(&tenant, monthly, spent, now);
@@ -294,7 +309,7 @@ impl Control {
             deadline: now + work.code.timeout,
             token: work.token.clone(),
             traceparent: work.traceparent.clone(),
-            durable: None,
+            durable: work.durable.clone(),
         };
         let executor = Arc::clone(&work.executor);
         self.move_to(now, id, Place::Starting);
@@ -350,11 +365,16 @@ impl Control {
         let receipt = Receipt::new(class, price, self.memory_price, finished.used);
         self.ledger.charge(&flight.work.code.tenant, receipt.total(), now);
         self.meters.ended(now, &receipt, &flight.durations, finished.outcome.is_ok());
-        let answer = finished.answer();
+        let answer = match flight.work.durable {
+            Some(_) => finished.outcome,
+            None => finished.answer().map(runtime::Ended::Answer),
+        };
         let outcome = match &answer {
-            Ok(bytes) => Ok(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Ok(runtime::Ended::Answer(bytes)) => Ok(bytes.len()),
+            Ok(runtime::Ended::Suspended { image, .. }) => Ok(image.len()),
             Err(failure) => Err(failure.clone()),
         };
+        let outcome = outcome.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
         let reply = std::mem::replace(&mut flight.work.reply, Box::new(|_| {}));
         let durations = flight.durations;
         let ended = Ended { flight, finished: now, outcome, receipt, logs: finished.logs };
@@ -394,6 +414,22 @@ impl Control {
         flight.enter(now, Place::Queued);
         self.meters.refused(flight.work.class);
         self.tell_drained();
+    }
+
+    /// Ends an invocation; false where nothing of it is left to hear of.
+    fn cancel(&mut self, now: Timestamp, id: InvocationId) -> bool {
+        let Some(flight) = self.flights.get_mut(&id) else { return false };
+        if !flight.launched {
+            self.withdraw(now, id);
+            return false;
+        }
+        if flight.ending.is_none() {
+            flight.ending = Some(Ending::Cancelled);
+            flight.note(now, Reason::Cancelled);
+            let message = "whoever waited for it no longer does";
+            flight.work.executor.end(id, Failure::new(FailureKind::Cancelled, message));
+        }
+        true
     }
 
     fn sampled(&mut self, now: Timestamp, used: &MemoryUse) {

@@ -19,13 +19,14 @@ pub(crate) enum Reason {
     Blocked,
     Unblocked,
     TimedOut,
+    Cancelled,
     KilledForMemory,
     Restarted(u32),
     Ended,
 }
 
 /// The words of [`crate::Step::what`].
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 15] = [
     "queued",
     "demoted",
     "held",
@@ -40,6 +41,7 @@ const WORDS: [&str; 14] = [
     "killed",
     "restarted",
     "ended",
+    "cancelled",
 ];
 
 /// The static word equal to `text`, for steps read back from the store.
@@ -64,6 +66,7 @@ impl Reason {
             Self::KilledForMemory => 11,
             Self::Restarted(_) => 12,
             Self::Ended => 13,
+            Self::Cancelled => 14,
         };
         WORDS[index]
     }
@@ -89,6 +92,7 @@ impl Reason {
             Self::Blocked => "waits for something else than a core".into(),
             Self::Unblocked => "wants a core again".into(),
             Self::TimedOut => "its time limit was reached".into(),
+            Self::Cancelled => "whoever waited for it no longer does".into(),
             Self::KilledForMemory => {
                 "the machine's memory was full; lowest class, least progress".into()
             }

@@ -1,0 +1,505 @@
+//! What follows from a committed step: turns, calls, signals, and the news to a parent. Each may
+//! happen again after a crash, under the same id.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::{
+    Call, Effect, Input, Mint, Parent, Payload, Refusal, SignalId, Totals, TurnEnd, Turned,
+    Verdict, child_id,
+};
+use model::suspend::{InvokeMode, OpId, Resolution, Step};
+use model::{ClassId, ExecutionId, Failure, FailureKind, InvocationId, TenantName};
+use runtime::{DurableTurn, Ended};
+use store::{BlobHash, Mode};
+
+use super::slot::{Hot, StartResult, What};
+use super::{Executions, Message, explicit};
+use crate::catalog::Entry;
+use crate::control;
+use crate::error::{Error, ErrorKind};
+use crate::inner::{Attempt, Inner, Wanted, check_depth, parse_target};
+
+/// Wait before something that was refused for load, budget or the store is tried again.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
+/// What an effect needs besides itself.
+#[derive(Clone)]
+struct Scene {
+    inner: Arc<Inner>,
+    thread: Sender<Message>,
+    execution: ExecutionId,
+    tenant: TenantName,
+    max_class: ClassId,
+    depth: u32,
+}
+
+/// A turn and which beginning of it.
+type TurnKey = (u64, u32);
+
+/// What a turn begins with.
+struct Given {
+    entry: Arc<Entry>,
+    class: ClassId,
+    turn: u64,
+    attempt: u32,
+    id: InvocationId,
+    input: Payload,
+    state: Option<Payload>,
+    resolved: Vec<(OpId, Resolution<Payload>)>,
+    next_op: OpId,
+    mint: Mint,
+}
+
+impl Executions {
+    /// Does what a committed step asked for.
+    pub(super) fn act(&mut self, id: ExecutionId, hot: &Hot, effect: Effect) {
+        let scene = Scene {
+            inner: Arc::clone(&self.inner),
+            thread: self.inner.executions.clone(),
+            execution: id,
+            tenant: hot.row.tenant.clone(),
+            max_class: hot.execution.birth().max_class,
+            depth: hot.execution.birth().depth,
+        };
+        match effect {
+            Effect::RunTurn { turn, attempt, id: invocation } => {
+                let Some(given) = given(hot, turn, attempt, invocation) else { return };
+                let again = Effect::RunTurn { turn, attempt, id: invocation };
+                self.tokio.spawn(async move { scene.run_turn(given, again).await });
+            }
+            Effect::CancelTurn { turn, attempt, id: invocation } => {
+                scene.cancel_turn((turn, attempt), invocation);
+            }
+            Effect::Invoke(call) => {
+                self.tokio.spawn(async move { scene.invoke(call).await });
+            }
+            Effect::CancelCall { op, id: call } => scene.cancel_call(op, call),
+            Effect::SendSignal { op, id: call, to, name, signal, payload } => {
+                let signal = Signal { op, call, to, name, signal, payload };
+                self.tokio.spawn(async move { scene.send_signal(signal).await });
+            }
+            Effect::Report { parent, resolution, used } => scene.report(parent, resolution, used),
+        }
+    }
+}
+
+fn given(hot: &Hot, turn: u64, attempt: u32, id: InvocationId) -> Option<Given> {
+    let due = hot.execution.turn().filter(|due| (due.number, due.attempt) == (turn, attempt))?;
+    let resolved = due.resolved.iter().map(|(op, resolution)| (*op, (*resolution).clone()));
+    Some(Given {
+        entry: Arc::clone(&hot.entry),
+        class: hot.execution.class(),
+        turn,
+        attempt,
+        id,
+        input: due.input.clone(),
+        state: due.state.cloned(),
+        resolved: resolved.collect(),
+        next_op: hot.execution.next_op(),
+        mint: hot.execution.mint(),
+    })
+}
+
+struct Signal {
+    op: OpId,
+    call: InvocationId,
+    to: String,
+    name: String,
+    signal: SignalId,
+    payload: Payload,
+}
+
+impl Scene {
+    fn happens(&self, id: ExecutionId, input: Input, ack: Option<super::Ack>) {
+        let _ = self.thread.send(Message::Happens(id, What::Input(Box::new(input)), ack));
+    }
+
+    fn resolved(&self, op: OpId, id: InvocationId, resolution: Resolution<Payload>, used: Totals) {
+        self.happens(self.execution, Input::Resolved { op, id, resolution, used }, None);
+    }
+
+    fn retry(&self, effect: Effect, after: Option<Duration>) {
+        let (thread, execution) = (self.thread.clone(), self.execution);
+        tokio::spawn(async move {
+            tokio::time::sleep(after.unwrap_or(REFUSED_WAIT)).await;
+            let _ = thread.send(Message::Retry(execution, effect));
+        });
+    }
+
+    async fn load(&self, payload: Payload) -> Result<Bytes, store::Error> {
+        match payload {
+            Payload::Inline(bytes) => Ok(bytes.into()),
+            Payload::Stored { hash, .. } => {
+                let store = Arc::clone(&self.inner.store);
+                let read = move || store.get_blob(BlobHash(hash)).map(Bytes::from);
+                tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+                    Err(store::Error::Transient { reason: format!("read a blob: {error}") })
+                })
+            }
+        }
+    }
+
+    /// Runs a turn as an invocation of the execution's own function.
+    async fn run_turn(self, given: Given, again: Effect) {
+        let (execution, turn) = (self.execution, given.turn);
+        let key = (turn, given.attempt);
+        let submission = match self.turn_submission(&given).await {
+            Ok(submission) => submission,
+            Err(error) => {
+                tracing::warn!(%execution, turn, %error, "a turn waits: its payloads cannot be read");
+                self.retry(again, None);
+                return;
+            }
+        };
+        let is_explicit = given.entry.info.durable == model::Durable::Explicit;
+        let attempt = Attempt {
+            id: given.id,
+            // A turn's invocations are told apart in the receipts by its number and attempt.
+            attempt: given.attempt,
+            first_attempt: 1,
+            // Its end is settled here, not by the queue of asynchronous calls.
+            mode: Mode::Sync,
+        };
+        let done = {
+            let (scene, again) = (self.clone(), again.clone());
+            Box::new(move |result: Result<control::Done, Error>| match result {
+                Ok(done) => scene.turn_ended(key, is_explicit, done),
+                Err(error) => scene.turn_refused(key, again, &error),
+            })
+        };
+        let (wanted, durable) = submission;
+        if let Err(error) = self.inner.submit_as(wanted, attempt, Some(durable), done).await {
+            self.turn_refused(key, again, &error);
+        }
+    }
+
+    async fn turn_submission(&self, given: &Given) -> Result<(Wanted, DurableTurn), store::Error> {
+        let input = self.load(given.input.clone()).await?;
+        let state = match &given.state {
+            Some(state) => Some(self.load(state.clone()).await?),
+            None => None,
+        };
+        let mut resolved = Vec::with_capacity(given.resolved.len());
+        for (op, resolution) in &given.resolved {
+            let loaded = match resolution {
+                Resolution::Ok(payload) => {
+                    Resolution::Ok(self.load(payload.clone()).await?.to_vec())
+                }
+                Resolution::Failed(failure) => Resolution::Failed(failure.clone()),
+                Resolution::Refused { code, message } => {
+                    Resolution::Refused { code: code.clone(), message: message.clone() }
+                }
+            };
+            resolved.push((*op, loaded));
+        }
+        let mint = given.mint.clone();
+        let payload = if given.entry.info.durable == model::Durable::Explicit {
+            let envelope = explicit::Given {
+                execution: self.execution,
+                turn: given.turn,
+                input: &input,
+                state: state.as_deref(),
+                resolved: &resolved,
+                next_op: given.next_op,
+                token: &|op| mint.token(op),
+            };
+            explicit::render(&envelope).into()
+        } else {
+            input
+        };
+        let wanted = Wanted {
+            tenant: self.tenant.clone(),
+            function: given.entry.info.name.clone(),
+            version: Some(given.entry.info.version),
+            class: given.class,
+            max_class: self.max_class,
+            payload,
+            traceparent: None,
+            caller: None,
+            depth: self.depth,
+            arrived: self.inner.clock.now(),
+        };
+        let token = Arc::new(move |op| mint.token(op));
+        Ok((wanted, DurableTurn { image: state, resolved, token }))
+    }
+
+    fn turn_ended(&self, key: TurnKey, is_explicit: bool, done: control::Done) {
+        let used = totals(&done);
+        let end = match done.outcome {
+            Err(failure) => TurnEnd::Failed(failure),
+            Ok(Ended::Suspended { step, image }) => TurnEnd::Ended(turned(image.into(), step)),
+            Ok(Ended::Answer(answer)) if is_explicit => {
+                match explicit::parse(&answer, self.inner.clock.now()) {
+                    Ok((step, state)) => TurnEnd::Ended(turned(state, step)),
+                    Err(failure) => TurnEnd::Failed(failure),
+                }
+            }
+            Ok(Ended::Answer(answer)) => {
+                TurnEnd::Ended(turned(Vec::new(), Step::Done(answer.into())))
+            }
+        };
+        self.turn_over(key, end, used);
+    }
+
+    fn turn_over(&self, (turn, attempt): TurnKey, end: TurnEnd, used: Totals) {
+        let input = Input::TurnEnded { turn, attempt, end, used };
+        self.happens(self.execution, input, None);
+    }
+
+    fn turn_refused(&self, key: TurnKey, again: Effect, error: &Error) {
+        if passes(error.kind) {
+            self.retry(again, error.retry_after);
+            return;
+        }
+        let failure = Failure::new(FailureKind::Platform, error.message.clone());
+        self.turn_over(key, TurnEnd::Failed(failure), Totals::default());
+    }
+
+    fn cancel_turn(self, key: TurnKey, invocation: InvocationId) {
+        let control = self.inner.control.clone();
+        let found = Box::new(move |found: bool| {
+            if !found {
+                self.turn_over(key, TurnEnd::Failed(cancelled()), Totals::default());
+            }
+        });
+        let _ = control.send(control::Message::Cancel(invocation, found));
+    }
+
+    /// Calls a function: an invocation, or an execution where the callee itself orchestrates.
+    async fn invoke(self, call: Call) {
+        let payload = match self.load(call.payload.clone()).await {
+            Ok(payload) => payload,
+            Err(error) => {
+                tracing::warn!(execution = %self.execution, %error, "a call waits: its payload cannot be read");
+                self.retry(Effect::Invoke(call), None);
+                return;
+            }
+        };
+        let (op, id) = (call.op, call.id);
+        let wanted = match self.wanted(&call, payload) {
+            Ok(wanted) => wanted,
+            Err(error) => return self.not_called(call, &error),
+        };
+        let orchestrates = self
+            .inner
+            .find(&wanted.tenant, &wanted.function, wanted.version)
+            .is_ok_and(|entry| entry.orchestrates());
+        match (orchestrates, call.mode) {
+            (true, mode) => self.start_child(call, wanted, mode),
+            (false, InvokeMode::Detach) => match self.inner.enqueue_as(wanted, id).await {
+                Ok(()) => {
+                    let answer = Resolution::Ok(id.to_string().into_bytes().into());
+                    self.resolved(op, id, answer, Totals::default());
+                }
+                Err(error) => self.not_called(call, &error),
+            },
+            (false, InvokeMode::Wait) => self.call(call, wanted).await,
+        }
+    }
+
+    async fn call(self, call: Call, wanted: Wanted) {
+        let (op, id) = (call.op, call.id);
+        let done = {
+            let (scene, call) = (self.clone(), call.clone());
+            Box::new(move |result: Result<control::Done, Error>| match result {
+                Ok(done) => {
+                    let used = totals(&done);
+                    let resolution = match done.outcome {
+                        Ok(Ended::Answer(answer)) => Resolution::Ok(answer.to_vec().into()),
+                        Ok(Ended::Suspended { .. }) => Resolution::Failed(Failure::new(
+                            FailureKind::Platform,
+                            "it suspended though it is not durable",
+                        )),
+                        Err(failure) => Resolution::Failed(failure),
+                    };
+                    scene.resolved(op, id, resolution, used);
+                }
+                Err(error) => scene.not_called(call, &error),
+            })
+        };
+        if let Err(error) = self.inner.submit(wanted, Attempt::only(id), done).await {
+            self.not_called(call, &error);
+        }
+    }
+
+    fn wanted(&self, call: &Call, payload: Bytes) -> Result<Wanted, Error> {
+        let inner = &self.inner;
+        check_depth(self.depth)?;
+        inner.check_payload(payload.len())?;
+        let (function, version) = parse_target(&call.function)?;
+        let stated = match &call.stated {
+            Some(name) => inner.class(name, self.max_class)?,
+            None => call.floor,
+        };
+        Ok(Wanted {
+            tenant: self.tenant.clone(),
+            function,
+            version,
+            class: stated.max(call.floor),
+            max_class: self.max_class,
+            payload,
+            traceparent: None,
+            caller: Some(InvocationId(self.execution.0)),
+            depth: self.depth + 1,
+            arrived: inner.clock.now(),
+        })
+    }
+
+    fn start_child(self, call: Call, wanted: Wanted, mode: InvokeMode) {
+        let (op, id) = (call.op, call.id);
+        let parent = match mode {
+            InvokeMode::Wait => Some(Parent { execution: self.execution, op, id }),
+            InvokeMode::Detach => None,
+        };
+        let inner = Arc::clone(&self.inner);
+        let scene = self.clone();
+        let again = call.clone();
+        let reply = Box::new(move |result: StartResult| match (result, mode) {
+            // Its report comes when it ends.
+            (StartResult::New | StartResult::Exists(_), InvokeMode::Wait) => {}
+            (StartResult::New | StartResult::Exists(_), InvokeMode::Detach) => {
+                let answer = Resolution::Ok(id.to_string().into_bytes().into());
+                scene.resolved(op, id, answer, Totals::default());
+            }
+            (StartResult::Failed(error), _) => scene.not_called(again, &error),
+        });
+        let order = super::handle::Order { id: child_id(id), name: None, replace: None, parent };
+        if let Err(error) = inner.start_execution(wanted, &order, reply) {
+            self.not_called(call, &error);
+        }
+    }
+
+    /// A call refused for load, budget or the store is made again; any other refusal is its end.
+    fn not_called(&self, call: Call, error: &Error) {
+        if passes(error.kind) {
+            self.retry(Effect::Invoke(call), error.retry_after);
+            return;
+        }
+        let code = error.kind.code().to_owned();
+        let resolution = Resolution::Refused { code, message: error.message.clone() };
+        self.resolved(call.op, call.id, resolution, Totals::default());
+    }
+
+    /// Ends a call wherever it is; its end is answered by the call itself where it was under way.
+    fn cancel_call(self, op: OpId, call: InvocationId) {
+        let control = self.inner.control.clone();
+        let found = Box::new(move |found: bool| {
+            if !found {
+                self.cancel_child(op, call);
+            }
+        });
+        let _ = control.send(control::Message::Cancel(call, found));
+    }
+
+    fn cancel_child(self, op: OpId, call: InvocationId) {
+        let reason = format!("{} no longer waits for it", self.execution);
+        let scene = self.clone();
+        let ack = Box::new(move |taken: Result<Verdict, Error>| match taken {
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                let never = Resolution::Failed(cancelled());
+                scene.resolved(op, call, never, Totals::default());
+            }
+            Err(error) => {
+                scene.retry(Effect::CancelCall { op, id: call }, error.retry_after);
+            }
+        });
+        self.happens(child_id(call), Input::Cancel { reason }, Some(ack));
+    }
+
+    async fn send_signal(self, signal: Signal) {
+        let target = match signal.to.parse::<ExecutionId>() {
+            Ok(id) => self.inner.execution_of(&self.tenant, id).await,
+            Err(_) => self.inner.execution_named(&self.tenant, &signal.to).await,
+        };
+        let Signal { op, call, to, name, signal, payload } = signal;
+        let again = Effect::SendSignal {
+            op,
+            id: call,
+            to,
+            name: name.clone(),
+            signal,
+            payload: payload.clone(),
+        };
+        let target = match target {
+            Ok(target) => target,
+            Err(error) => return self.not_sent(op, call, again, &error),
+        };
+        let scene = self.clone();
+        let ack = Box::new(move |taken: Result<Verdict, Error>| match taken {
+            Ok(Verdict::Applied | Verdict::Duplicate) => {
+                let answer = Resolution::Ok(Payload::empty());
+                scene.resolved(op, call, answer, Totals::default());
+            }
+            Ok(Verdict::Late(refusal) | Verdict::Refused(refusal)) => {
+                scene.resolved(op, call, refused(refusal), Totals::default());
+            }
+            Err(error) => scene.not_sent(op, call, again, &error),
+        });
+        self.happens(target, Input::Signal { name, id: Some(signal), payload }, Some(ack));
+    }
+
+    fn not_sent(&self, op: OpId, call: InvocationId, again: Effect, error: &Error) {
+        if passes(error.kind) {
+            self.retry(again, error.retry_after);
+            return;
+        }
+        let code = error.kind.code().to_owned();
+        let resolution = Resolution::Refused { code, message: error.message.clone() };
+        self.resolved(op, call, resolution, Totals::default());
+    }
+
+    /// Tells the parent, and hears when the parent has committed it.
+    fn report(self, parent: Parent, resolution: Resolution<Payload>, used: Totals) {
+        let scene = self.clone();
+        let again = Effect::Report { parent, resolution: resolution.clone(), used };
+        let ack = Box::new(move |taken: Result<Verdict, Error>| match taken {
+            Ok(_) => scene.happens(scene.execution, Input::Reported, None),
+            // The parent is forgotten: nobody wants to know.
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                scene.happens(scene.execution, Input::Reported, None);
+            }
+            Err(error) => scene.retry(again, error.retry_after),
+        });
+        let Parent { execution, op, id } = parent;
+        self.happens(execution, Input::Resolved { op, id, resolution, used }, Some(ack));
+    }
+}
+
+fn turned(state: Vec<u8>, step: Step) -> Turned<Payload> {
+    let inline = |bytes: Vec<u8>| Ok::<_, std::convert::Infallible>(Payload::Inline(bytes));
+    let turned = Turned::new(state, step).try_map(&mut { inline });
+    match turned {
+        Ok(turned) => turned,
+        Err(never) => match never {},
+    }
+}
+
+fn totals(done: &control::Done) -> Totals {
+    Totals {
+        amount: done.receipt.total(),
+        cpu: done.receipt.cpu,
+        memory: done.receipt.memory,
+        invocations: 1,
+        ..Totals::default()
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(FailureKind::Cancelled, "it was cancelled before it began")
+}
+
+fn refused(refusal: Refusal) -> Resolution<Payload> {
+    Resolution::Refused { code: refusal.code().to_owned(), message: refusal.message().to_owned() }
+}
+
+/// Whether the same may succeed later.
+fn passes(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::OverBudget | ErrorKind::Overloaded | ErrorKind::Draining | ErrorKind::Storage
+    )
+}

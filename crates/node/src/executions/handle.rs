@@ -1,0 +1,590 @@
+//! The way in to executions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::{Birth, Input, Orchestrator, Parent, Payload, Refusal, SignalId, Token, Verdict};
+use model::suspend::{Ask, OpId};
+use model::{ExecutionId, InvocationId, Receipt, TenantName, Version, limits};
+use runtime::Ended;
+use sha2::{Digest, Sha256};
+use store::{BlobHash, HistoryOrder, HistoryQuery, Revision};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::slot::{StartResult, Started, What};
+use super::types::{self, TokenAnswer};
+use super::{
+    Begun, ExecutionFilter, ExecutionInfo, FOLLOW_LAG_MAX, HistoryEntry, IfExists, Message,
+    NewExecution, Start, Which,
+};
+use crate::catalog::Entry;
+use crate::control::Done;
+use crate::error::{Error, ErrorKind};
+use crate::handle::Handle;
+use crate::ids;
+use crate::inner::{Inner, Wanted, storage};
+use crate::types::{Durations, Invoke, Invoked, Page, Principal};
+
+/// Tries to replace an ended execution of a name that others take at the same time.
+const REPLACE_TRIES: u32 = 3;
+
+/// How an execution is to be begun.
+pub(crate) struct Order {
+    pub(crate) id: ExecutionId,
+    pub(crate) name: Option<String>,
+    pub(crate) replace: Option<(ExecutionId, Revision)>,
+    pub(crate) parent: Option<Parent>,
+}
+
+impl Inner {
+    /// Begins an execution; `reply` hears when it is in the store. It is dropped unheard where this
+    /// returns an error.
+    pub(crate) fn start_execution(
+        &self,
+        wanted: Wanted,
+        order: &Order,
+        reply: Started,
+    ) -> Result<Version, Error> {
+        self.check_open()?;
+        let entry = self.find(&wanted.tenant, &wanted.function, wanted.version)?;
+        if !entry.orchestrates() {
+            let message = format!(
+                "{} is not durable: deploy it with --durable, or invoke it",
+                wanted.function
+            );
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let version = entry.info.version;
+        let row = types::first_row(&wanted, order, &entry, &self.prices);
+        let birth = Birth {
+            id: order.id,
+            tenant: wanted.tenant,
+            function: wanted.function,
+            version,
+            class: wanted.class,
+            max_class: wanted.max_class,
+            depth: wanted.depth,
+            parent: order.parent,
+            input: Payload::Inline(wanted.payload.to_vec()),
+            timeout: limits::EXECUTION_TIMEOUT_MAX,
+            secret: ids::execution_secret(),
+        };
+        let orchestrator = self.orchestrator(&entry)?;
+        let replace = order.replace;
+        let start = Start { birth, row, entry, orchestrator, replace, reply };
+        let sent = self.executions.send(Message::Start(Box::new(start)));
+        sent.map_err(|_| stopped())?;
+        Ok(version)
+    }
+
+    /// Begins an execution and waits until it is in the store. One of that id is taken as it is.
+    pub(crate) async fn begin_execution(
+        &self,
+        wanted: Wanted,
+        id: ExecutionId,
+    ) -> Result<(), Error> {
+        let order = Order { id, name: None, replace: None, parent: None };
+        let (reply, started) = oneshot::channel();
+        let told = Box::new(move |result| drop(reply.send(result)));
+        self.start_execution(wanted, &order, told)?;
+        match started.await.map_err(|_| stopped())? {
+            StartResult::New | StartResult::Exists(_) => Ok(()),
+            StartResult::Failed(error) => Err(error),
+        }
+    }
+
+    /// Waits for the end of an execution, and what it cost.
+    pub(crate) async fn await_end(
+        &self,
+        tenant: &TenantName,
+        id: ExecutionId,
+    ) -> Result<(Version, Done), Error> {
+        let (reply, ended) = oneshot::channel();
+        let watch = Message::Watch(id, reply);
+        self.executions.send(watch).map_err(|_| stopped())?;
+        let owner = tenant.clone();
+        let read = move |store: &dyn store::Store| store.execution(&owner, id);
+        // It may have ended before the watch began.
+        let mut found = self.store_read(read.clone()).await?;
+        if found.row.finished.is_none() {
+            let _outcome = ended.await.map_err(|_| stopped())?;
+            found = self.store_read(read).await?;
+        }
+        let execution = types::decode(&found)?;
+        let outcome = match execution.outcome() {
+            Some((_, Ok(payload))) => Ok(Ended::Answer(self.load_payload(payload).await?)),
+            Some((_, Err(failure))) => Err(failure.clone()),
+            None => {
+                let message = format!("{id} was redriven before its end could be told");
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+        };
+        let totals = execution.account().own;
+        let class = self.prices.find(&found.row.class);
+        let receipt = Receipt {
+            class: class.unwrap_or_else(|| self.prices.lowest()),
+            cpu: totals.cpu,
+            memory: totals.memory,
+            cpu_cost: totals.amount,
+            memory_cost: self.execution_prices.of(&totals),
+        };
+        let finished = found.row.finished.unwrap_or(found.row.updated);
+        let total = finished.since(found.row.created);
+        let durations = Durations { total, blocked: total, ..Durations::default() };
+        Ok((found.row.version, Done { outcome, receipt, durations }))
+    }
+
+    async fn load_payload(&self, payload: &Payload) -> Result<Bytes, Error> {
+        match payload {
+            Payload::Inline(bytes) => Ok(bytes.clone().into()),
+            Payload::Stored { hash, .. } => {
+                let hash = BlobHash(*hash);
+                Ok(self.store_read(move |store| store.get_blob(hash)).await?.into())
+            }
+        }
+    }
+
+    /// The interpreter of a function's definition; none where its turns are invocations. Reads the
+    /// definition at its first use.
+    pub(crate) fn orchestrator(
+        &self,
+        entry: &Entry,
+    ) -> Result<Option<Arc<dyn Orchestrator>>, Error> {
+        let Some(interpreter) = self.interpreters.of(entry.info.kind) else { return Ok(None) };
+        if let Some(orchestrator) = entry.orchestrator.get() {
+            return Ok(Some(Arc::clone(orchestrator)));
+        }
+        let definition = self.store.get_blob(BlobHash(entry.code.hash)).map_err(storage)?;
+        let orchestrator = interpreter
+            .parse(&definition)
+            .map_err(|message| Error::new(ErrorKind::BadPackage, message))?;
+        Ok(Some(Arc::clone(entry.orchestrator.get_or_init(|| orchestrator))))
+    }
+
+    /// That execution, where it is the tenant's.
+    pub(crate) async fn execution_of(
+        &self,
+        tenant: &TenantName,
+        id: ExecutionId,
+    ) -> Result<ExecutionId, Error> {
+        let owner = tenant.clone();
+        self.store_read(move |store| store.execution(&owner, id)).await.map(|found| found.id)
+    }
+
+    /// The tenant's execution of that name.
+    pub(crate) async fn execution_named(
+        &self,
+        tenant: &TenantName,
+        name: &str,
+    ) -> Result<ExecutionId, Error> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.store_read(move |store| store.execution_named(&tenant, &name))
+            .await
+            .map(|found| found.id)
+    }
+
+    /// Steps an execution and waits until that is in the store.
+    async fn happens(&self, id: ExecutionId, what: What) -> Result<Verdict, Error> {
+        self.check_open()?;
+        let (reply, taken) = oneshot::channel();
+        let ack = Box::new(move |verdict| drop(reply.send(verdict)));
+        let sent = self.executions.send(Message::Happens(id, what, Some(ack)));
+        sent.map_err(|_| stopped())?;
+        taken.await.map_err(|_| stopped())?
+    }
+}
+
+impl Handle {
+    /// Starts an execution of a durable function or composition: it is safe when this returns.
+    ///
+    /// # Errors
+    /// `Conflict` where there is one of that name (see [`IfExists`]), `Invalid`,
+    /// `UnknownFunction`, `UnknownClass`, `ClassNotAllowed`, `PayloadTooLarge`, `Storage`.
+    pub async fn start_execution(
+        &self,
+        who: &Principal,
+        new: NewExecution,
+    ) -> Result<Begun, Error> {
+        if let Some(name) = &new.name {
+            check_name(name)?;
+        }
+        let (name, if_exists) = (new.name.clone(), new.if_exists);
+        let call = Invoke {
+            function: new.function,
+            version: new.version,
+            class: new.class,
+            payload: new.payload,
+            traceparent: None,
+            received: new.received,
+        };
+        let mut replace = None;
+        for _ in 0..REPLACE_TRIES {
+            let wanted = self.wanted(who, call.clone())?;
+            let id = ids::execution(self.now());
+            let order = Order { id, name: name.clone(), replace, parent: None };
+            let (reply, started) = oneshot::channel();
+            let told = Box::new(move |result| drop(reply.send(result)));
+            let version = self.inner.start_execution(wanted, &order, told)?;
+            let other = match started.await.map_err(|_| stopped())? {
+                StartResult::New => return Ok(Begun { id, version, joined: false }),
+                StartResult::Failed(error) => return Err(error),
+                StartResult::Exists(other) => other,
+            };
+            let tenant = who.tenant.clone();
+            let found = self.read(move |store| store.execution(&tenant, other)).await?;
+            match if_exists {
+                IfExists::Join => {
+                    return Ok(Begun { id: other, version: found.row.version, joined: true });
+                }
+                IfExists::Replace if found.row.finished.is_some() => {
+                    replace = Some((other, found.revision));
+                }
+                IfExists::Refuse | IfExists::Replace => break,
+            }
+        }
+        let name = name.unwrap_or_default();
+        let message = format!("there is an execution named {name:?} already");
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+
+    /// Waits for the end of an execution.
+    ///
+    /// # Errors
+    /// `NotFound`, `Draining`, `Storage`.
+    pub async fn await_execution(&self, who: &Principal, which: &Which) -> Result<Invoked, Error> {
+        let id = self.find_execution(who, which).await?.id;
+        let (version, done) = self.inner.await_end(&who.tenant, id).await?;
+        let Done { outcome, receipt, durations } = done;
+        let outcome = outcome.map(|ended| match ended {
+            Ended::Answer(answer) => answer,
+            Ended::Suspended { .. } => Bytes::new(),
+        });
+        Ok(Invoked { id: InvocationId(id.0), outcome, version, receipt, durations })
+    }
+
+    /// One execution.
+    ///
+    /// # Errors
+    /// `NotFound`, `Storage`.
+    pub async fn execution(&self, who: &Principal, which: &Which) -> Result<ExecutionInfo, Error> {
+        let found = self.find_execution(who, which).await?;
+        let mut info = types::info(&found, &self.inner.execution_prices, self.now())?;
+        if let Some((_, outcome)) = types::decode(&found)?.outcome() {
+            info.outcome = Some(match outcome {
+                Ok(payload) => Ok(self.inner.load_payload(payload).await?),
+                Err(failure) => Err(failure.clone()),
+            });
+        }
+        Ok(info)
+    }
+
+    /// Executions, newest first, without their outcomes.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn executions(
+        &self,
+        who: &Principal,
+        filter: ExecutionFilter,
+    ) -> Result<Page<ExecutionInfo>, Error> {
+        let limit = filter.limit.clamp(1, limits::PAGE_MAX - 1);
+        let query = store::ExecutionQuery {
+            status: filter.status.map(types::to_store),
+            open: false,
+            function: filter.function,
+            version: None,
+            name_prefix: filter.name_prefix,
+            parent: filter.parent,
+            since: filter.from,
+            until: filter.to,
+            before: filter.before,
+            limit: limit + 1,
+        };
+        let tenant = who.tenant.clone();
+        let mut found = self.read(move |store| store.executions(&tenant, &query)).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Ok(Page { items: found.iter().map(types::summary).collect(), more })
+    }
+
+    /// What happened to one execution, in order, after record `after`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Storage`.
+    pub async fn execution_history(
+        &self,
+        who: &Principal,
+        which: &Which,
+        after: u64,
+        limit: usize,
+    ) -> Result<Page<HistoryEntry>, Error> {
+        let id = self.find_execution(who, which).await?.id;
+        let limit = limit.clamp(1, limits::PAGE_MAX - 1);
+        let order = HistoryOrder::From(after.saturating_add(1));
+        let query = HistoryQuery { order, limit: limit + 1 };
+        let mut rows = self.read(move |store| store.history(id, &query)).await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let items = rows.iter().map(types::entry_of_row).collect::<Result<_, _>>()?;
+        Ok(Page { items, more })
+    }
+
+    /// The history from record `after` on, and what comes, until the execution ends. A reader that
+    /// lags behind too far is let go before that.
+    ///
+    /// # Errors
+    /// `NotFound`, `Storage`.
+    pub async fn tail_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+        after: u64,
+    ) -> Result<impl Stream<Item = HistoryEntry> + Send + 'static, Error> {
+        let id = self.find_execution(who, which).await?.id;
+        let (news, mut comes) = mpsc::channel(FOLLOW_LAG_MAX);
+        let _ = self.inner.executions.send(Message::Follow(id, news));
+        let (entries, shown) = mpsc::channel(FOLLOW_LAG_MAX);
+        let (handle, who) = (self.clone(), who.clone());
+        tokio::spawn(async move {
+            let mut last = after;
+            // What is there; what comes meanwhile waits in `comes`.
+            loop {
+                let page = handle
+                    .execution_history(&who, &Which::Id(id), last, limits::PAGE_MAX - 1)
+                    .await;
+                let Ok(page) = page else { return };
+                for entry in page.items {
+                    last = entry.seq;
+                    if !send_entry(&entries, entry).await {
+                        return;
+                    }
+                }
+                if !page.more {
+                    break;
+                }
+            }
+            let ended = handle.find_execution(&who, &Which::Id(id)).await;
+            if ended.is_ok_and(|found| found.row.finished.is_some()) {
+                return;
+            }
+            while let Some(entry) = comes.recv().await {
+                if entry.seq <= last {
+                    continue;
+                }
+                let is_end = entry.ends;
+                if !send_entry(&entries, entry).await || is_end {
+                    return;
+                }
+            }
+        });
+        Ok(ReceiverStream::new(shown))
+    }
+
+    /// Signals an execution. It is kept where nothing waits for it; one of the same `event` is taken
+    /// once.
+    ///
+    /// # Errors
+    /// `NotFound`, `ExecutionEnded`, `Overloaded` (too many kept), `Invalid`, `PayloadTooLarge`,
+    /// `Storage`.
+    pub async fn signal(
+        &self,
+        who: &Principal,
+        which: &Which,
+        name: String,
+        payload: Bytes,
+        event: Option<String>,
+    ) -> Result<(), Error> {
+        self.inner.check_payload(payload.len())?;
+        let id = self.find_execution(who, which).await?.id;
+        let event = event.map(|event| {
+            let digest = Sha256::digest(event.as_bytes());
+            let first = digest.first_chunk::<8>().expect("a digest is longer");
+            SignalId(u64::from_be_bytes(*first))
+        });
+        let payload = Payload::Inline(payload.to_vec());
+        self.apply_input(id, Input::Signal { name, id: event, payload }).await
+    }
+
+    /// Answers a callback token.
+    ///
+    /// # Errors
+    /// `NotFound` or `TokenRefused` for one that is not good, `PayloadTooLarge`, `Storage`.
+    pub async fn answer_token(
+        &self,
+        who: &Principal,
+        token: &str,
+        answer: TokenAnswer,
+    ) -> Result<(), Error> {
+        let forged = || Error::new(ErrorKind::TokenRefused, Refusal::TokenForged.message());
+        let token = Token::parse(token).map_err(|_| forged())?;
+        let answer = match answer {
+            TokenAnswer::Success(bytes) => {
+                self.inner.check_payload(bytes.len())?;
+                engine::TokenAnswer::Ended(Ok(Payload::Inline(bytes.to_vec())))
+            }
+            TokenAnswer::Failure(failure) => engine::TokenAnswer::Ended(Err(failure)),
+            TokenAnswer::Heartbeat => engine::TokenAnswer::Heartbeat,
+        };
+        let tenant = who.tenant.clone();
+        let id = token.execution;
+        let result = self.apply_input(id, Input::Token { tenant, token, answer }).await;
+        match result {
+            Err(error) if error.kind == ErrorKind::NotFound => Err(forged()),
+            other => other,
+        }
+    }
+
+    /// Ends an execution and the calls it waits for.
+    ///
+    /// # Errors
+    /// `NotFound`, `ExecutionEnded`, `Storage`: so does each of the following.
+    pub async fn cancel_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+        reason: String,
+    ) -> Result<(), Error> {
+        let id = self.find_execution(who, which).await?.id;
+        self.apply_input(id, Input::Cancel { reason }).await
+    }
+
+    /// Lets no further turn begin.
+    ///
+    /// # Errors
+    /// See [`Handle::cancel_execution`].
+    pub async fn pause_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+        reason: String,
+    ) -> Result<(), Error> {
+        let id = self.find_execution(who, which).await?.id;
+        self.apply_input(id, Input::Pause { reason }).await
+    }
+
+    /// Lets a paused execution go on. The reason is not kept.
+    ///
+    /// # Errors
+    /// See [`Handle::cancel_execution`]; `Conflict` where it is not paused.
+    pub async fn resume_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+        _reason: String,
+    ) -> Result<(), Error> {
+        let id = self.find_execution(who, which).await?.id;
+        self.apply_input(id, Input::Resume).await
+    }
+
+    /// Lets a failed execution go on from its last suspended state: calls that failed are made
+    /// again.
+    ///
+    /// # Errors
+    /// See [`Handle::cancel_execution`]; `Conflict` where it has not failed.
+    pub async fn redrive_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+        _reason: String,
+    ) -> Result<(), Error> {
+        let found = self.find_execution(who, which).await?;
+        let ops = types::decode(&found)?.redrive_asks();
+        let asks = self.asks_of(found.id, &ops).await?;
+        self.apply_input(found.id, Input::Redrive { asks }).await
+    }
+
+    /// Forgets an execution that has ended, with its history. Its receipts stay.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` while it is open, `Storage`.
+    pub async fn purge_execution(&self, who: &Principal, which: &Which) -> Result<(), Error> {
+        let id = self.find_execution(who, which).await?.id;
+        taken(&self.inner.happens(id, What::Purge).await?)
+    }
+
+    pub(super) async fn find_execution(
+        &self,
+        who: &Principal,
+        which: &Which,
+    ) -> Result<store::Execution, Error> {
+        let (tenant, which) = (who.tenant.clone(), which.clone());
+        let found = self.read(move |store| match &which {
+            Which::Id(id) => store.execution(&tenant, *id),
+            Which::Name(name) => store.execution_named(&tenant, name),
+        });
+        found.await
+    }
+
+    async fn apply_input(&self, id: ExecutionId, input: Input) -> Result<(), Error> {
+        taken(&self.inner.happens(id, What::Input(Box::new(input))).await?)
+    }
+
+    /// The last ask of each of `ops`, as the history has it.
+    async fn asks_of(
+        &self,
+        id: ExecutionId,
+        ops: &[OpId],
+    ) -> Result<Vec<(OpId, Ask<Payload>)>, Error> {
+        let mut records = Vec::new();
+        let mut from = 1;
+        while !ops.is_empty() {
+            let query = HistoryQuery { order: HistoryOrder::From(from), limit: limits::PAGE_MAX };
+            let rows = self.read(move |store| store.history(id, &query)).await?;
+            let Some(last) = rows.last() else { break };
+            from = last.seq + 1;
+            for row in &rows {
+                records.push(types::record(row)?);
+            }
+        }
+        Ok(engine::history::asks_of(records.iter(), ops))
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Draining, "this node has stopped")
+}
+
+/// What a verdict is to whoever sent the input.
+fn taken(verdict: &Verdict) -> Result<(), Error> {
+    let refusal = match *verdict {
+        Verdict::Applied | Verdict::Duplicate => return Ok(()),
+        Verdict::Late(refusal) | Verdict::Refused(refusal) => refusal,
+    };
+    let kind = match refusal {
+        Refusal::Ended(_) => ErrorKind::ExecutionEnded,
+        Refusal::NotEnded
+        | Refusal::Succeeded
+        | Refusal::Stopping
+        | Refusal::NotPaused
+        | Refusal::WrongAsk(_) => ErrorKind::Conflict,
+        Refusal::KeptFull => ErrorKind::Overloaded,
+        Refusal::Malformed => ErrorKind::Invalid,
+        Refusal::PayloadTooLarge => ErrorKind::PayloadTooLarge,
+        Refusal::TokenForged
+        | Refusal::TokenForeign
+        | Refusal::TokenUsed
+        | Refusal::TokenExpired
+        | Refusal::TokenDropped
+        | Refusal::TokenClosed => ErrorKind::TokenRefused,
+    };
+    Err(Error::new(kind, refusal.message()))
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let max = limits::EXECUTION_NAME_BYTES_MAX;
+    let is_id = name.parse::<ExecutionId>().is_ok();
+    if name.is_empty() || name.len() > max || name.chars().any(char::is_control) || is_id {
+        let message = format!(
+            "{name:?} cannot name an execution: 1 to {max} bytes without control characters, and \
+             not the shape of an id"
+        );
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(())
+}
+
+async fn send_entry(entries: &mpsc::Sender<HistoryEntry>, entry: HistoryEntry) -> bool {
+    entries.send(entry).await.is_ok()
+}

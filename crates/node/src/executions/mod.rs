@@ -1,0 +1,260 @@
+//! Executions: one thread that owns those of this node.
+//!
+//! Load, decide, commit, act: an input is a step of `engine`, each step is committed with its
+//! history and outbox ([`committer`]), and only then are its effects done ([`act`]) and whoever sent
+//! the input told. Steps of many executions share a commit; one execution has at most one commit
+//! under way, and what comes meanwhile waits in order.
+//!
+//! The store is the truth. An execution that waits and has nothing under way may be forgotten here
+//! and is read again when something happens to it.
+
+mod act;
+mod committer;
+mod explicit;
+mod handle;
+mod interpret;
+
+mod payloads;
+mod recover;
+mod slot;
+mod steps;
+mod threads;
+mod timers;
+mod types;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use engine::{Effect, Input, Outcome, Verdict};
+use model::{ExecutionId, Timestamp};
+use store::Lease;
+use tokio::sync::oneshot;
+
+pub(crate) use committer::Commit;
+pub use interpret::{Interpreter, Interpreters};
+pub(crate) use slot::Started;
+pub(crate) use threads::Threads;
+pub use types::{
+    Awaited, Begun, ExecutionCost, ExecutionFilter, ExecutionInfo, ExecutionPrices,
+    ExecutionStatus, HistoryEntry, IfExists, NewExecution, TokenAnswer, Which,
+};
+
+use crate::error::Error;
+use crate::inner::Inner;
+use slot::{Slot, What};
+use timers::Timers;
+
+/// Executions kept in memory while they wait for something.
+const HOT_MAX: usize = 4_096;
+/// Messages taken before what they led to is sent to the committer.
+const MESSAGES_MAX: usize = 512;
+/// Entries that a follower of a history may lag behind before it is let go.
+const FOLLOW_LAG_MAX: usize = 1_024;
+/// Wait before a step whose commit failed is tried again.
+const COMMIT_RETRY: Duration = Duration::from_millis(200);
+
+/// Told what became of an input, after its commit.
+pub(crate) type Ack = Box<dyn FnOnce(Result<Verdict, Error>) + Send>;
+
+/// What the executions' thread is told.
+pub(crate) enum Message {
+    /// Begin an execution.
+    Start(Box<Start>),
+    /// Something happens to one.
+    Happens(ExecutionId, What, Option<Ack>),
+    /// These were read; those that are not there are missing.
+    Loaded(Vec<ExecutionId>, Result<Vec<store::Execution>, Arc<store::Error>>),
+    /// A commit is over.
+    Written(committer::Written),
+    /// What the store says of timers up to that time, and when the next one after it is due.
+    Due(Vec<(Timestamp, ExecutionId)>, Timestamp),
+    /// Tell when this one ends. Answered at once where it has ended.
+    Watch(ExecutionId, oneshot::Sender<Outcome>),
+    /// Send each history record that is committed from now on.
+    Follow(ExecutionId, tokio::sync::mpsc::Sender<HistoryEntry>),
+    /// An effect could not be done for now; do it again if it is still wanted.
+    Retry(ExecutionId, Effect),
+    /// The leases of this node are these from now on.
+    Leases(Arc<[Lease]>),
+    Stop,
+}
+
+/// An execution to be begun.
+pub(crate) struct Start {
+    pub(crate) birth: engine::Birth,
+    pub(crate) row: store::ExecutionRow,
+    pub(crate) entry: Arc<crate::catalog::Entry>,
+    /// Runs its turns, where they are interpreted.
+    pub(crate) orchestrator: Option<Arc<dyn engine::Orchestrator>>,
+    /// One that has ended and gives up its name.
+    pub(crate) replace: Option<(ExecutionId, store::Revision)>,
+    pub(crate) reply: Started,
+}
+
+/// What the thread is made of.
+pub(crate) struct Executions {
+    inner: Arc<Inner>,
+    tokio: tokio::runtime::Handle,
+    committer: Sender<Commit>,
+    loader: Sender<Vec<ExecutionId>>,
+    leases: Arc<[Lease]>,
+    slots: HashMap<ExecutionId, Slot>,
+    /// Slots that may be forgotten, the longest untouched first; some are out of date.
+    idle: VecDeque<(u64, ExecutionId)>,
+    ticks: u64,
+    timers: Timers,
+    watchers: HashMap<ExecutionId, Vec<oneshot::Sender<Outcome>>>,
+    followers: HashMap<ExecutionId, Vec<tokio::sync::mpsc::Sender<HistoryEntry>>>,
+    batch: Vec<store::ExecutionCommit>,
+    to_load: Vec<ExecutionId>,
+    /// Steps to be tried again.
+    again: VecDeque<(Timestamp, ExecutionId, What)>,
+}
+
+impl Executions {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        tokio: tokio::runtime::Handle,
+        committer: Sender<Commit>,
+        loader: Sender<Vec<ExecutionId>>,
+    ) -> Self {
+        Self {
+            inner,
+            tokio,
+            committer,
+            loader,
+            leases: Arc::from([]),
+            slots: HashMap::new(),
+            idle: VecDeque::new(),
+            ticks: 0,
+            timers: Timers::default(),
+            watchers: HashMap::new(),
+            followers: HashMap::new(),
+            batch: Vec::new(),
+            to_load: Vec::new(),
+            again: VecDeque::new(),
+        }
+    }
+
+    /// Runs until [`Message::Stop`], or until nobody can send any more.
+    pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            let now = self.inner.clock.now();
+            self.fire_timers(now);
+            self.send();
+            self.forget();
+            let again = self.again.front().map(|(at, ..)| *at);
+            let deadline = self.timers.next().into_iter().chain(again).min();
+            let first = match deadline {
+                Some(at) => match inbox.recv_timeout(at.since(self.inner.clock.now())) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                None => match inbox.recv() {
+                    Ok(message) => message,
+                    Err(_) => return,
+                },
+            };
+            let now = self.inner.clock.now();
+            let mut next = Some(first);
+            for _ in 0..MESSAGES_MAX {
+                let Some(message) = next else { break };
+                if matches!(message, Message::Stop) {
+                    self.send();
+                    let _ = self.committer.send(Commit::Stop);
+                    return;
+                }
+                self.take(now, message);
+                next = inbox.try_recv().ok();
+            }
+            if let Some(message) = next {
+                if matches!(message, Message::Stop) {
+                    self.send();
+                    let _ = self.committer.send(Commit::Stop);
+                    return;
+                }
+                self.take(now, message);
+            }
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, message: Message) {
+        match message {
+            Message::Start(start) => self.start(now, *start),
+            Message::Happens(id, what, ack) => self.happens(now, id, what, ack),
+            Message::Loaded(ids, read) => self.loaded(now, &ids, read),
+            Message::Written(written) => self.written(now, written),
+            Message::Due(due, next) => self.timers.refill(due, next),
+            Message::Watch(id, reply) => {
+                let watchers = self.watchers.entry(id).or_default();
+                watchers.retain(|watcher| !watcher.is_closed());
+                watchers.push(reply);
+            }
+            Message::Follow(id, entries) => {
+                let followers = self.followers.entry(id).or_default();
+                followers.retain(|follower| !follower.is_closed());
+                followers.push(entries);
+            }
+            Message::Retry(id, effect) => {
+                let recover = What::Recover(vec![effect]);
+                self.happens(now, id, recover, None);
+            }
+            Message::Leases(leases) => self.leases = leases,
+            Message::Stop => {}
+        }
+    }
+
+    /// Sends what the messages so far led to.
+    fn send(&mut self) {
+        if !self.to_load.is_empty() {
+            let _ = self.loader.send(std::mem::take(&mut self.to_load));
+        }
+        if !self.batch.is_empty() {
+            let items = std::mem::take(&mut self.batch);
+            let _ = self.committer.send(Commit::Steps(items, Arc::clone(&self.leases)));
+        }
+    }
+
+    fn fire_timers(&mut self, now: Timestamp) {
+        while let Some(id) = self.timers.pop(now) {
+            if let Some(Slot::Hot(hot)) = self.slots.get_mut(&id) {
+                hot.armed = None;
+            }
+            self.happens(now, id, What::Input(Box::new(Input::TimerDue)), None);
+        }
+        while self.again.front().is_some_and(|(at, ..)| *at <= now) {
+            let (_, id, what) = self.again.pop_front().expect("seen above");
+            self.happens(now, id, what, None);
+        }
+        if let Some(until) = self.timers.wants(now) {
+            recover::read_timers(&self.inner, &self.tokio, &self.leases, until);
+        }
+    }
+
+    fn touch(&mut self, id: ExecutionId) {
+        self.ticks += 1;
+        if let Some(Slot::Hot(hot)) = self.slots.get_mut(&id) {
+            hot.touched = self.ticks;
+            if hot.is_idle() {
+                self.idle.push_back((self.ticks, id));
+            }
+        }
+    }
+
+    /// Forgets executions that ended, and of those that wait the longest untouched.
+    fn forget(&mut self) {
+        while self.slots.len() > HOT_MAX || self.idle.len() > 4 * HOT_MAX {
+            let Some((tick, id)) = self.idle.pop_front() else { return };
+            let forgettable = match self.slots.get(&id) {
+                Some(Slot::Hot(hot)) => hot.touched == tick && hot.is_idle(),
+                Some(Slot::Loading(_)) | None => false,
+            };
+            if forgettable {
+                self.slots.remove(&id);
+            }
+        }
+    }
+}

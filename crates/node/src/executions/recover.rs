@@ -1,0 +1,99 @@
+//! Reading executions: those that are asked for, timers that come near, and at the start everything
+//! that an earlier run of a node left half-done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use engine::Effect;
+use model::{ExecutionId, Timestamp, limits};
+use store::{Lease, Store};
+
+use super::Message;
+use super::slot::What;
+use crate::inner::Inner;
+
+/// Executions read at once.
+const LOAD_MAX: usize = limits::PAGE_MAX;
+/// Wait before the store is asked again for what it could not tell.
+const READ_RETRY: Duration = Duration::from_millis(500);
+
+/// Reads executions that are asked for, until nobody can ask any more. What is asked for while the
+/// store works is read together.
+pub(crate) fn load(store: &dyn Store, asked: &Receiver<Vec<ExecutionId>>, to: &Sender<Message>) {
+    while let Ok(mut ids) = asked.recv() {
+        while ids.len() < LOAD_MAX
+            && let Ok(more) = asked.try_recv()
+        {
+            ids.extend(more);
+        }
+        for page in ids.chunks(LOAD_MAX) {
+            let read = store.load_executions(page).map_err(Arc::new);
+            if to.send(Message::Loaded(page.to_vec(), read)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads the timers up to `until` in the background.
+pub(super) fn read_timers(
+    inner: &Arc<Inner>,
+    tokio: &tokio::runtime::Handle,
+    leases: &Arc<[Lease]>,
+    until: Timestamp,
+) {
+    let (inner, leases) = (Arc::clone(inner), Arc::clone(leases));
+    tokio.spawn_blocking(move || {
+        let partitions: Vec<u32> = leases.iter().map(|lease| lease.partition).collect();
+        loop {
+            match inner.store.timers_due(&partitions, until, usize::MAX) {
+                Ok(found) => {
+                    // A full page ends before `until`: the rest is read when that time is near.
+                    let full = found.due.len() >= limits::PAGE_MAX;
+                    let last = found.due.last().map(|(at, _)| *at);
+                    let known = last.filter(|_| full).unwrap_or(until);
+                    let _ = inner.executions.send(Message::Due(found.due, known));
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "timers cannot be read; trying again");
+                    std::thread::sleep(READ_RETRY);
+                }
+            }
+        }
+    });
+}
+
+/// Everything of these partitions that was committed and may not have been done.
+///
+/// # Errors
+/// The store's; nothing was sent then.
+pub(crate) fn recover(
+    store: &dyn Store,
+    partitions: &[u32],
+    to: &Sender<Message>,
+) -> Result<usize, store::Error> {
+    let mut found: BTreeMap<ExecutionId, Vec<Effect>> = BTreeMap::new();
+    for partition in partitions {
+        let mut after = None;
+        loop {
+            let page = store.outbox(*partition, after, limits::PAGE_MAX)?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.id, last.op));
+            for item in &page {
+                let effect =
+                    Effect::decode(&item.bytes).map_err(|error| store::Error::Corrupt {
+                        reason: format!("effect {} of {}: {error}", item.op.0, item.id),
+                    })?;
+                found.entry(item.id).or_default().push(effect);
+            }
+        }
+    }
+    let count = found.len();
+    for (id, effects) in found {
+        let _ = to.send(Message::Happens(id, What::Recover(effects), None));
+    }
+    Ok(count)
+}

@@ -1,0 +1,493 @@
+//! One step of one execution: what comes in, what is committed, what follows.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use engine::{Effect, Execution, Input, Output, Verdict};
+use model::{ExecutionId, Timestamp};
+use store::{Committed, ExecutionCommit, HistoryRow, Revision, RowChange};
+
+use super::payloads::StepPayloads;
+use super::slot::{Hot, Slot, StartResult, Waiting, What, Writing};
+use super::{Ack, COMMIT_RETRY, Executions, FOLLOW_LAG_MAX, Start, committer, types};
+use crate::error::{Error, ErrorKind};
+use crate::inner::storage;
+
+/// Inputs of one execution that share a commit.
+const STEPS_MAX: usize = 64;
+
+/// What one or more steps led to.
+struct Stepped {
+    writing: Writing,
+    outputs: Vec<Output>,
+    commit: ExecutionCommit,
+}
+
+impl Executions {
+    /// Begins an execution that is not in the store yet.
+    pub(super) fn start(&mut self, now: Timestamp, start: Start) {
+        let Start { birth, row, entry, orchestrator, replace, reply } = start;
+        let id = birth.id;
+        if self.slots.contains_key(&id) {
+            reply(StartResult::Exists(id));
+            return;
+        }
+        let mut outputs = Vec::new();
+        let mut payloads = StepPayloads::new(&*self.inner.store);
+        let birth = payloads.birth(birth);
+        let mut execution = Execution::start(now, birth, &mut outputs);
+        if let Some(orchestrator) = &orchestrator {
+            let turned = engine::run_turns(
+                &mut execution,
+                &**orchestrator,
+                &mut payloads,
+                now,
+                &mut outputs,
+            );
+            if let Err(error) = turned {
+                reply(StartResult::Failed(storage(error)));
+                return;
+            }
+        }
+        let mut commit = ExecutionCommit::new(id, Revision(0));
+        commit.blobs = payloads.into_made();
+        if let Some((ended, revision)) = replace {
+            let mut free = ExecutionCommit::new(ended, revision);
+            free.free_name = true;
+            self.batch.push(free);
+        }
+        let mut hot = Box::new(Hot {
+            execution,
+            row,
+            entry,
+            orchestrator,
+            revision: Revision(0),
+            writing: None,
+            waiting: VecDeque::new(),
+            touched: 0,
+            armed: None,
+        });
+        let writing = Writing { started: Some(reply), ..Writing::default() };
+        self.write(now, id, &mut hot, Stepped { writing, outputs, commit });
+        self.slots.insert(id, Slot::Hot(hot));
+    }
+
+    /// Something happens to an execution.
+    pub(super) fn happens(
+        &mut self,
+        now: Timestamp,
+        id: ExecutionId,
+        what: What,
+        ack: Option<Ack>,
+    ) {
+        let waiting = Waiting { what, ack };
+        match self.slots.get_mut(&id) {
+            Some(Slot::Loading(queue)) => queue.push_back(waiting),
+            Some(Slot::Hot(hot)) => {
+                hot.waiting.push_back(waiting);
+                self.step(now, id);
+            }
+            None => {
+                self.slots.insert(id, Slot::Loading(VecDeque::from([waiting])));
+                self.to_load.push(id);
+            }
+        }
+    }
+
+    /// Executions came from the store.
+    pub(super) fn loaded(
+        &mut self,
+        now: Timestamp,
+        ids: &[ExecutionId],
+        read: Result<Vec<store::Execution>, Arc<store::Error>>,
+    ) {
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, count = ids.len(), "executions cannot be read; trying again");
+                for id in ids {
+                    self.unload(now, *id, &|| storage_unavailable(&error));
+                }
+                return;
+            }
+        };
+        let mut missing: std::collections::BTreeSet<ExecutionId> = ids.iter().copied().collect();
+        for found in read {
+            missing.remove(&found.id);
+            let id = found.id;
+            let Some(Slot::Loading(queue)) = self.slots.remove(&id) else { continue };
+            match self.hot(found) {
+                Ok(mut hot) => {
+                    hot.waiting = queue;
+                    self.slots.insert(id, Slot::Hot(hot));
+                    self.step(now, id);
+                }
+                Err(error) => {
+                    tracing::error!(%id, error = %error.message, "an execution cannot be loaded");
+                    for ack in queue.into_iter().filter_map(|waiting| waiting.ack) {
+                        ack(Err(Error::new(error.kind, error.message.clone())));
+                    }
+                }
+            }
+        }
+        for id in missing {
+            let Some(Slot::Loading(queue)) = self.slots.remove(&id) else { continue };
+            for ack in queue.into_iter().filter_map(|waiting| waiting.ack) {
+                ack(Err(Error::new(ErrorKind::NotFound, format!("no execution {id}"))));
+            }
+        }
+    }
+
+    /// An execution as it is in the store, made ready for steps.
+    fn hot(&self, found: store::Execution) -> Result<Box<Hot>, Error> {
+        let store::Execution { id, revision, mut row } = found;
+        let state = std::mem::take(&mut row.state);
+        let execution = Execution::decode(&state).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the state of {id} is damaged: {error}"))
+        })?;
+        let entry = self.inner.find(&row.tenant, &row.function, Some(row.version))?;
+        let orchestrator = self.inner.orchestrator(&entry)?;
+        let (armed, waiting, writing) = (row.wake, VecDeque::new(), None);
+        let touched = 0;
+        Ok(Box::new(Hot {
+            execution,
+            row,
+            entry,
+            orchestrator,
+            revision,
+            writing,
+            waiting,
+            touched,
+            armed,
+        }))
+    }
+
+    /// Steps an execution by everything that waits for it, up to one commit.
+    fn step(&mut self, now: Timestamp, id: ExecutionId) {
+        let Some(Slot::Hot(hot)) = self.slots.get(&id) else { return };
+        if hot.writing.is_some() || hot.waiting.is_empty() {
+            return;
+        }
+        let Some(Slot::Hot(mut hot)) = self.slots.remove(&id) else { return };
+        let mut writing = Writing::default();
+        let mut outputs = Vec::new();
+        let mut commit = ExecutionCommit::new(id, hot.revision);
+        let mut payloads = StepPayloads::new(&*self.inner.store);
+        let mut recovered = Vec::new();
+        let mut broken = None;
+        for _ in 0..STEPS_MAX {
+            let Some(Waiting { what, ack }) = hot.waiting.pop_front() else { break };
+            match what {
+                What::Recover(effects) => recovered.extend(effects),
+                What::Purge => {
+                    let verdict = purge(&hot, &mut commit);
+                    let purged = verdict == Verdict::Applied;
+                    writing.acks.extend(ack.map(|ack| (ack, Ok(verdict))));
+                    writing.purged |= purged;
+                    if purged {
+                        break;
+                    }
+                }
+                What::Input(input) => {
+                    if ack.is_none() {
+                        writing.inputs.push(What::Input(input.clone()));
+                    }
+                    let stepped = step_once(&mut hot, *input, now, &mut payloads, &mut outputs);
+                    match stepped {
+                        Ok(verdict) => writing.acks.extend(ack.map(|ack| (ack, Ok(verdict)))),
+                        Err(error) => {
+                            writing.acks.extend(ack.map(|ack| (ack, Ok(Verdict::Duplicate))));
+                            broken = Some(error);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(error) = broken {
+            self.slots.insert(id, Slot::Hot(hot));
+            self.broken(now, id, writing, &error);
+            return;
+        }
+        commit.blobs = payloads.into_made();
+        self.write(now, id, &mut hot, Stepped { writing, outputs, commit });
+        let outstanding: Vec<Effect> =
+            recovered.into_iter().filter(|effect| hot.execution.is_wanted(effect)).collect();
+        for effect in outstanding {
+            self.act(id, &hot, effect);
+        }
+        self.slots.insert(id, Slot::Hot(hot));
+        self.touch(id);
+    }
+
+    /// Hands a step to the committer, or ends it at once where nothing is to be written.
+    fn write(&mut self, now: Timestamp, id: ExecutionId, hot: &mut Hot, stepped: Stepped) {
+        let Stepped { mut writing, outputs, mut commit } = stepped;
+        if outputs.is_empty() && !writing.purged {
+            for (ack, verdict) in writing.acks {
+                ack(verdict);
+            }
+            return;
+        }
+        for output in outputs {
+            self.note(id, hot, &mut writing, &mut commit, output);
+        }
+        if !writing.purged {
+            types::fill_row(&mut hot.row, &hot.execution, &self.inner.execution_prices, now);
+            let state = std::mem::take(&mut hot.row.state);
+            let mut row = hot.row.clone();
+            row.state = state;
+            commit.row = RowChange::Put(Box::new(row));
+        }
+        hot.writing = Some(writing);
+        self.batch.push(commit);
+    }
+
+    fn note(
+        &mut self,
+        id: ExecutionId,
+        hot: &mut Hot,
+        writing: &mut Writing,
+        commit: &mut ExecutionCommit,
+        output: Output,
+    ) {
+        match output {
+            Output::Effect(effect) => {
+                let key = effect.key();
+                commit.outbox_done.retain(|done| *done != key);
+                commit.outbox_put.retain(|(other, _)| *other != key);
+                writing.effects.retain(|other| other.key() != key);
+                commit.outbox_put.push((key, effect.encode()));
+                writing.effects.push(effect);
+            }
+            Output::Settled(key) => {
+                commit.outbox_put.retain(|(other, _)| *other != key);
+                writing.effects.retain(|other| other.key() != key);
+                commit.outbox_done.push(key);
+            }
+            Output::Arm(at) => self.arm(id, hot, Some(at)),
+            Output::Disarm => self.arm(id, hot, None),
+            Output::History(record) => {
+                let blobs = record.blobs();
+                let blobs = blobs.into_iter().map(store::BlobHash).collect();
+                let (seq, at) = (record.seq, record.at);
+                commit.history.push(HistoryRow { seq, at, bytes: record.encode(), blobs });
+                if self.followers.contains_key(&id) {
+                    writing.history.push(record);
+                }
+            }
+            Output::ForgetHistory { before } => commit.forget_history_before = Some(before),
+            Output::Ended { outcome } => writing.ended = Some(outcome),
+            Output::Touched => {}
+            Output::Closed => {
+                commit.records.extend(types::receipt(id, hot, &self.inner.execution_prices));
+            }
+        }
+    }
+
+    fn arm(&mut self, id: ExecutionId, hot: &mut Hot, at: Option<Timestamp>) {
+        if let Some(before) = hot.armed {
+            self.timers.disarm(before, id);
+        }
+        if let Some(at) = at {
+            self.timers.arm(at, id);
+        }
+        hot.armed = at;
+    }
+
+    /// A commit is over: act, tell, and go on with what came meanwhile.
+    pub(super) fn written(&mut self, now: Timestamp, written: committer::Written) {
+        for (id, result) in written {
+            let Some(Slot::Hot(hot)) = self.slots.get_mut(&id) else { continue };
+            let Some(writing) = hot.writing.take() else { continue };
+            match result {
+                Ok(Committed::Applied(revision)) => {
+                    hot.revision = revision;
+                    self.applied(id, writing);
+                    self.step(now, id);
+                    self.touch(id);
+                }
+                Ok(refused) => self.refused(now, id, writing, refused),
+                Err(error) => self.unwritten(now, id, writing, &error),
+            }
+        }
+    }
+
+    fn applied(&mut self, id: ExecutionId, writing: Writing) {
+        if writing.purged {
+            self.slots.remove(&id);
+        }
+        if let Some(started) = writing.started {
+            started(StartResult::New);
+        }
+        for (ack, verdict) in writing.acks {
+            ack(verdict);
+        }
+        if let Some(outcome) = writing.ended {
+            for watcher in self.watchers.remove(&id).unwrap_or_default() {
+                let _ = watcher.send(outcome.clone());
+            }
+        }
+        if !writing.history.is_empty()
+            && let Some(followers) = self.followers.get_mut(&id)
+        {
+            let entries: Vec<_> = writing.history.iter().map(types::entry).collect();
+            // Who does not keep up is let go, and may ask again from where it is.
+            followers.retain(|follower| {
+                entries.iter().all(|entry| follower.try_send(entry.clone()).is_ok())
+            });
+            debug_assert!(followers.iter().all(|f| f.max_capacity() <= FOLLOW_LAG_MAX));
+            if followers.is_empty() {
+                self.followers.remove(&id);
+            }
+        }
+        if let Some(Slot::Hot(hot)) = self.slots.remove(&id) {
+            for effect in writing.effects {
+                self.act(id, &hot, effect);
+            }
+            self.slots.insert(id, Slot::Hot(hot));
+        }
+    }
+
+    /// The store did not take a step: somebody else has the execution, or its name.
+    fn refused(&mut self, now: Timestamp, id: ExecutionId, writing: Writing, why: Committed) {
+        let waiting = match self.slots.remove(&id) {
+            Some(Slot::Hot(mut hot)) => {
+                if let Some(at) = hot.armed {
+                    self.timers.disarm(at, id);
+                }
+                std::mem::take(&mut hot.waiting)
+            }
+            Some(Slot::Loading(_)) | None => VecDeque::new(),
+        };
+        if let Some(started) = writing.started {
+            started(match why {
+                Committed::NameTaken(other) => StartResult::Exists(other),
+                Committed::Conflict { .. } => StartResult::Exists(id),
+                Committed::Fenced => StartResult::Failed(not_owner(id)),
+                Committed::Applied(_) | Committed::BlobMissing(_) => {
+                    let message = format!("the store did not take {id}: {why:?}");
+                    StartResult::Failed(Error::new(ErrorKind::Storage, message))
+                }
+            });
+            return;
+        }
+        if why == Committed::Fenced {
+            tracing::warn!(%id, "another node has this execution now");
+            let acks = writing.acks.into_iter().map(|(ack, _)| ack);
+            for ack in acks.chain(waiting.into_iter().filter_map(|waiting| waiting.ack)) {
+                ack(Err(not_owner(id)));
+            }
+            return;
+        }
+        tracing::warn!(%id, ?why, "a step was not taken; loading the execution again");
+        for (ack, _) in writing.acks {
+            let message = format!("{id} changed at the same time; try again");
+            ack(Err(Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY)));
+        }
+        for what in writing.inputs {
+            self.happens(now, id, what, None);
+        }
+        for Waiting { what, ack } in waiting {
+            self.happens(now, id, what, ack);
+        }
+    }
+
+    /// The store could not write. Whoever waits hears of it; the rest is tried again, since nobody
+    /// else would repeat it.
+    fn unwritten(
+        &mut self,
+        now: Timestamp,
+        id: ExecutionId,
+        writing: Writing,
+        error: &Arc<store::Error>,
+    ) {
+        tracing::warn!(%id, %error, "a step waits: the store cannot write");
+        let at = now + COMMIT_RETRY;
+        let unavailable = || storage_unavailable(error);
+        if let Some(started) = writing.started {
+            started(StartResult::Failed(unavailable()));
+        }
+        for (ack, _) in writing.acks {
+            ack(Err(unavailable()));
+        }
+        self.again.extend(writing.inputs.into_iter().map(|what| (at, id, what)));
+        self.unload(now, id, &unavailable);
+    }
+
+    /// Forgets an execution whose state here is no longer what the store has. What waits for it is
+    /// tried again, where nobody can be told.
+    fn unload(&mut self, now: Timestamp, id: ExecutionId, why: &dyn Fn() -> Error) {
+        let waiting = match self.slots.remove(&id) {
+            Some(Slot::Hot(hot)) => {
+                if let Some(at) = hot.armed {
+                    self.timers.disarm(at, id);
+                    // Read again with the execution, or with the next look at the timers.
+                    self.again.push_back((
+                        now + COMMIT_RETRY,
+                        id,
+                        What::Input(Box::new(Input::TimerDue)),
+                    ));
+                }
+                hot.waiting
+            }
+            Some(Slot::Loading(queue)) => queue,
+            None => return,
+        };
+        for Waiting { what, ack } in waiting {
+            match ack {
+                Some(ack) => ack(Err(why())),
+                None => self.again.push_back((now + COMMIT_RETRY, id, what)),
+            }
+        }
+    }
+
+    /// A payload could not be read or kept, so the execution in memory is half-way.
+    fn broken(&mut self, now: Timestamp, id: ExecutionId, writing: Writing, error: &store::Error) {
+        tracing::warn!(%id, %error, "a payload cannot be read; trying again");
+        let unavailable =
+            || Error::new(ErrorKind::Storage, format!("a payload cannot be read: {error}"));
+        for ack in writing.acks.into_iter().map(|(ack, _)| ack) {
+            ack(Err(unavailable()));
+        }
+        let at = now + COMMIT_RETRY;
+        self.again.extend(writing.inputs.into_iter().map(|what| (at, id, what)));
+        self.unload(now, id, &unavailable);
+    }
+}
+
+fn step_once(
+    hot: &mut Hot,
+    input: Input,
+    now: Timestamp,
+    payloads: &mut StepPayloads<'_>,
+    outputs: &mut Vec<Output>,
+) -> store::Result<Verdict> {
+    let input = payloads.carry(input, &hot.execution)?;
+    let verdict = hot.execution.step(now, input, outputs);
+    if let Some(orchestrator) = &hot.orchestrator {
+        engine::run_turns(&mut hot.execution, &**orchestrator, payloads, now, outputs)?;
+    }
+    Ok(verdict)
+}
+
+/// Only what has ended and was told to its parent can be forgotten.
+fn purge(hot: &Hot, commit: &mut ExecutionCommit) -> Verdict {
+    match hot.execution.may_purge() {
+        Ok(()) => {
+            commit.row = RowChange::Purge;
+            Verdict::Applied
+        }
+        Err(refusal) => Verdict::Refused(refusal),
+    }
+}
+
+fn not_owner(id: ExecutionId) -> Error {
+    let message = format!("another node has {id}; ask there");
+    Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY)
+}
+
+fn storage_unavailable(error: &Arc<store::Error>) -> Error {
+    let message = format!("the store cannot be used now: {error}");
+    Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY)
+}
