@@ -302,8 +302,9 @@ impl Machine {
         let Some(Op { branch, role }) = self.ops.get(&op).copied() else { return };
         let Some(branch) = branch else {
             self.ops.remove(&op);
-            if role == Role::Deadline {
-                self.stop(End::TimedOut);
+            match role {
+                Role::Deadline => self.stop(End::TimedOut),
+                _ => self.find_ready(),
             }
             return;
         };
@@ -317,9 +318,11 @@ impl Machine {
                 self.retry(branch);
             }
             (Role::TaskTimeout, Input::Fired(_)) => {
-                self.task_timed_out(branch, task::Limit::Timeout)
+                self.ops.remove(&op);
+                self.task_timed_out(branch, task::Limit::Timeout);
             }
             (Role::TaskHeartbeat, Input::Fired(_)) => {
+                self.ops.remove(&op);
                 self.task_timed_out(branch, task::Limit::Heartbeat);
             }
             (Role::Task, Input::TaskStarted(_, worker)) => self.task_started(branch, worker),

@@ -134,6 +134,11 @@ impl Machine {
     pub(super) fn leave(&mut self, id: BranchId, left: Left, next: Option<StateId>) {
         let branch = self.branch(id);
         let state = self.definition.state(branch.chart, branch.state);
+        if crate::path::is_deeper(left.output.value(), crate::path::DEPTH_MAX) {
+            let cause = format!("The output nests deeper than {} levels.", crate::path::DEPTH_MAX);
+            self.failed(id, Failure::of(ErrorName::Runtime, cause));
+            return;
+        }
         if left.output.text().len() > self.settings.data_bytes_max {
             let failure = Failure::data_limit(&state.name);
             self.failed(id, failure);
