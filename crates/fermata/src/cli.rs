@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::client::{Client, Failed};
 use crate::commands::{
     bill, dead_letters, deploy, executions, functions, invocations, invoke, keys, logs, prices,
-    tenants, top,
+    store, tenants, top,
 };
 use crate::{bench, demo, serve, sim};
 
@@ -58,6 +58,8 @@ enum Command {
     Tenant(tenants::Command),
     #[command(subcommand)]
     Key(keys::Command),
+    #[command(subcommand)]
+    Store(store::Command),
     Bench(bench::Args),
     Sim(Box<sim::Args>),
 }
@@ -71,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(args) => return told(bench::run(args)),
         Command::Sim(args) => return told(sim::run(*args)),
         Command::Serve(args) => return told(serve::run(*args)),
+        Command::Store(command) => return told(store::run(command)),
         Command::Deploy(args) => client().and_then(|client| deploy::run(&client, &args)),
         Command::Invoke(args) => client().and_then(|client| invoke::run(&client, &args)),
         Command::Functions(command) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-pub(crate) use config::{Config, parse_micro};
+pub(crate) use config::{Config, DATA_DEFAULT, parse_micro};
 
 /// How long answers to what was ended may take to be read.
 const ANSWERS_GRACE: Duration = Duration::from_secs(1);
@@ -27,8 +27,9 @@ pub(crate) struct Args {
     /// Where everything is kept [default: fermata-data]
     #[arg(long, env = "FERMATA_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The store: `sqlite` (in the data directory) or `memory` (gone at the end) [default: sqlite]
-    #[arg(long, env = "FERMATA_STORE", value_name = "STORE")]
+    /// The store: `sqlite` (in the data directory), `sqlite:DIRECTORY`, `postgres://USER@HOST/DB`
+    /// (several servers may share it) or `memory:` (gone at the end) [default: sqlite]
+    #[arg(long, env = "FERMATA_STORE", value_name = "STORE", hide_env_values = true)]
     store: Option<String>,
     /// Cores of each logical machine [default: this computer's cores divided by --machines]
     #[arg(long, env = "FERMATA_CORES", value_name = "N")]

@@ -1,6 +1,7 @@
 //! The face of every store.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use model::suspend::OpId;
 use model::{
@@ -277,11 +278,77 @@ pub trait Store: Send + Sync {
     /// See [`Store::tenants`].
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
+    /// Hears of what other processes write into this store, until the returned value is dropped.
+    /// The listener also hears of what this process writes, may hear of one thing twice, and must
+    /// be quick. None where no other process can write: then there is nothing to hear.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn subscribe(&self, listener: Listener) -> Result<Option<Box<dyn Subscription>>> {
+        drop(listener);
+        Ok(None)
+    }
+
+    /// Tells all that subscribed that there is something to do in a partition.
+    ///
+    /// # Errors
+    /// `Transient`, `Io`.
+    fn wake(&self, partition: u32) -> Result<()> {
+        let _ = partition;
+        Ok(())
+    }
+
+    /// Writes a copy that can be opened as a store into the directory `to`, which is created and
+    /// must be empty. Work goes on meanwhile; the copy shows one moment of it.
+    ///
+    /// # Errors
+    /// `Invalid` where there is something in `to`, or where the database brings its own means;
+    /// `Full`, `Transient`, `Io`.
+    fn backup(&self, to: &Path) -> Result<()>;
+
+    /// Gives back the room of what was removed. Others wait meanwhile.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn compact(&self) -> Result<Compacted>;
+
     /// Looks through everything for damage. Takes as long as reading the whole store.
     ///
     /// # Errors
     /// `Corrupt` with the first damage found; see also [`Store::tenants`].
     fn check(&self) -> Result<()>;
+}
+
+/// Is told what was written.
+pub type Listener = Box<dyn Fn(Wake) + Send + Sync>;
+
+/// What keeps a listener listening.
+pub trait Subscription: Send + Sync + std::fmt::Debug {}
+
+/// What may be there to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Tenants, keys, functions or settings changed.
+    Catalog,
+    /// Calls were queued.
+    Queue,
+    /// Leases were taken or given up.
+    Leases,
+    /// Somebody said so with [`Store::wake`].
+    Partition(u32),
+    /// Something may have been missed: look at everything.
+    Anything,
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Blobs that nothing used.
+    pub swept: Swept,
+    /// Size of the database before, without blobs that are files.
+    pub bytes_before: u64,
+    /// And after.
+    pub bytes_after: u64,
 }
 
 /// What one commit writes.

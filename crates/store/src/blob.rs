@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Read;
 
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::execution::ExecutionCommit;
 
 /// SHA-256 of a blob's content: its name, and the proof that it is whole.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +41,13 @@ impl BlobHash {
     }
 }
 
+/// Smaller content is kept as it is.
+const PACKED_MIN: usize = 512;
+/// Bytes that are tried before all are.
+const SAMPLE: usize = 16 << 10;
+/// No content that was ever packed is larger. Guards against damage that claims so.
+const SIZE_MAX: usize = 2 << 30;
+
 /// A blob as it lies in a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed<'a> {
@@ -47,15 +58,34 @@ pub(crate) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// As it is.
-    pub(crate) fn plain(bytes: &'a [u8]) -> Self {
-        Self { size_bytes: bytes.len() as u64, compression: "none", content: Cow::Borrowed(bytes) }
+    /// What came with a step.
+    pub(crate) fn of_item(item: &'a ExecutionCommit) -> Vec<(BlobHash, Self)> {
+        item.blobs.iter().map(|(hash, bytes)| (*hash, Self::new(bytes))).collect()
+    }
+
+    /// Compressed, where that saves an eighth or more.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        let size_bytes = bytes.len() as u64;
+        // Most of what is large and does not shrink shows it in a part.
+        let middle = bytes.len() / 2;
+        let sample = &bytes[middle..bytes.len().min(middle + SAMPLE)];
+        let worth = bytes.len() >= PACKED_MIN && compress(sample).is_some();
+        match worth.then(|| compress(bytes)).flatten() {
+            Some(packed) => Self { size_bytes, compression: "zstd", content: Cow::Owned(packed) },
+            None => Self { size_bytes, compression: "none", content: Cow::Borrowed(bytes) },
+        }
     }
 
     /// What was packed. Its hash is still to be verified.
     pub(crate) fn unpack(compression: &str, size_bytes: u64, content: &[u8]) -> Result<Vec<u8>> {
         match compression {
             "none" => Ok(content.to_vec()),
+            "zstd" => {
+                let damaged = || format!("a blob of {size_bytes} bytes cannot be unpacked");
+                let capacity = usize::try_from(size_bytes).ok().filter(|size| *size <= SIZE_MAX);
+                let bytes = capacity.and_then(|size| decompress(content, size));
+                bytes.ok_or_else(|| Error::Corrupt { reason: damaged() })
+            }
             other => Err(Error::Corrupt {
                 reason: format!("a blob of {size_bytes} bytes is compressed by {other:?}"),
             }),
@@ -73,5 +103,44 @@ impl fmt::Display for BlobHash {
 impl fmt::Debug for BlobHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BlobHash({self})")
+    }
+}
+
+/// A frame of `bytes`, where it is smaller by an eighth or more.
+fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let packed = compress_to_vec(bytes, CompressionLevel::Fastest);
+    (packed.len() < bytes.len() / 8 * 7).then_some(packed)
+}
+
+/// The content of a frame, where that has `size` bytes.
+fn decompress(frame: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut decoder = StreamingDecoder::new(frame).ok()?.take(size as u64 + 1);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(size).ok()?;
+    decoder.read_to_end(&mut bytes).ok()?;
+    (bytes.len() == size).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_packed_is_unpacked_and_damage_is_noticed() {
+        let noise: Vec<u8> =
+            (0..600_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let contents = [Vec::new(), vec![7; 511], vec![7; 100_000], noise];
+        for (bytes, compression) in contents.iter().zip(["none", "none", "zstd", "none"]) {
+            let packed = Packed::new(bytes);
+            assert_eq!(packed.compression, compression, "{} bytes", bytes.len());
+            let unpack = |size| Packed::unpack(packed.compression, size, &packed.content);
+            assert_eq!(unpack(packed.size_bytes).unwrap(), *bytes);
+            if compression == "zstd" {
+                assert!(packed.content.len() < bytes.len() / 100);
+                assert!(unpack(99).is_err() && unpack(u64::MAX).is_err());
+                assert!(Packed::unpack("zstd", 9, b"no frame").is_err());
+            }
+        }
+        assert!(Packed::unpack("lzma", 9, b"tomorrow").is_err());
     }
 }

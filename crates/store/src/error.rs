@@ -54,6 +54,14 @@ pub enum Error {
         /// The data directory.
         path: PathBuf,
     },
+    /// What was given cannot be right. Change it.
+    #[error("{what} is malformed: {reason}")]
+    Invalid {
+        /// The sort of thing.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system or the database refused, and waiting is not known to help.
     #[error("cannot {attempt}")]
     Io {
@@ -75,6 +83,7 @@ impl Error {
             | Self::Corrupt { .. }
             | Self::NewerVersion { .. }
             | Self::Locked { .. }
+            | Self::Invalid { .. }
             | Self::Io { .. } => false,
         }
     }
@@ -98,4 +107,10 @@ impl Error {
     pub(crate) fn conflict(what: &'static str, name: &impl ToString) -> Self {
         Self::Conflict { what, name: name.to_string() }
     }
+}
+
+/// An error with all that lies beneath it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let beneath = std::iter::successors(error.source(), |error| error.source());
+    beneath.fold(error.to_string(), |text, error| format!("{text}: {error}"))
 }

@@ -15,6 +15,10 @@
 
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+#[cfg(test)]
+extern crate self as store;
+
+mod address;
 mod api;
 mod bill;
 mod blob;
@@ -24,12 +28,15 @@ mod execution;
 mod function;
 mod invocation;
 pub mod memory;
+mod pool;
+pub mod postgres;
 mod queue;
 mod sql;
 pub mod sqlite;
 mod tenant;
 
-pub use api::{Batch, Change, Options, Store};
+pub use address::Address;
+pub use api::{Batch, Change, Compacted, Listener, Options, Store, Subscription, Wake};
 pub use bill::{BillQuery, BillRow, Grouping, Usage};
 pub use blob::{BlobHash, Swept};
 pub use calendar::{CalendarError, Day, Month};
@@ -45,6 +52,7 @@ pub use invocation::{
     Status,
 };
 pub use memory::MemoryStore;
+pub use postgres::PostgresStore;
 pub use queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
 pub use sqlite::SqliteStore;
 pub use tenant::{Key, Role, Tenant};

@@ -6,12 +6,13 @@ mod faults;
 mod state;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Mutex;
 
 use model::suspend::OpId;
 use model::{ExecutionId, FunctionName, InvocationId, TenantName, Timestamp, Version};
 
-use crate::api::{Batch, Change, Options, Store};
+use crate::api::{Batch, Change, Compacted, Options, Store};
 use crate::bill::{BillQuery, BillRow};
 use crate::blob::{BlobHash, Swept};
 use crate::error::{Error, Result};
@@ -236,6 +237,15 @@ impl Store for MemoryStore {
 
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(|state| Ok(state.settings.get(name).cloned()))
+    }
+
+    fn backup(&self, _: &Path) -> Result<()> {
+        let reason = "a store in memory cannot be copied".into();
+        Err(Error::Invalid { what: "the store's address", reason })
+    }
+
+    fn compact(&self) -> Result<Compacted> {
+        Ok(Compacted { swept: self.sweep_blobs()?, ..Compacted::default() })
     }
 
     fn check(&self) -> Result<()> {

@@ -34,6 +34,13 @@ pub(crate) trait Session {
     /// Runs a query and gives each row to `each`, until that breaks.
     fn query(&self, query: &str, parameters: &[Value<'_>], each: EachRow<'_>) -> Result<()>;
 
+    /// Waits until no transaction of another process holds `what` in a way that excludes `hold`,
+    /// and holds it until the end of this one. Nothing where only one process writes at all.
+    fn lock(&self, what: Lock, hold: Hold) -> Result<()> {
+        let _ = (what, hold);
+        Ok(())
+    }
+
     /// Runs a statement once for each row of parameters, in order, and tells how many rows each
     /// changed. A database far away gets all of them at once.
     fn execute_each(&self, statement: &str, rows: &[Vec<Value<'_>>]) -> Result<Vec<usize>> {
@@ -44,6 +51,28 @@ pub(crate) trait Session {
     fn query_each(&self, query: &str, rows: &[Vec<Value<'_>>], each: EachRow<'_>) -> Result<()> {
         rows.iter().try_for_each(|parameters| self.query(query, parameters, each))
     }
+}
+
+/// What several processes must not do at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Change the schema.
+    Schema,
+    /// Number records and add to sums.
+    Records,
+    /// Refer to blobs (shared) or sweep them (alone).
+    Blobs,
+    /// Write executions of a partition (shared) or take it (alone).
+    Partition(u32),
+}
+
+/// How a [`Lock`] is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// With others who share it.
+    Shared,
+    /// With nobody.
+    Alone,
 }
 
 pub(crate) type EachRow<'a> = &'a mut dyn FnMut(&mut Columns<'_>) -> Result<ControlFlow<()>>;

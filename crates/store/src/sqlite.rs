@@ -10,14 +10,14 @@ mod lock;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use model::suspend::OpId;
 use model::{ExecutionId, FunctionName, InvocationId, TenantName, Timestamp, Version};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::api::{Batch, Change, Options, Store};
+use crate::api::{Batch, Change, Compacted, Options, Store};
 use crate::bill::{BillQuery, BillRow};
 use crate::blob::{BlobHash, Packed, Swept};
 use crate::error::{Error, Result};
@@ -27,6 +27,7 @@ use crate::execution::{
 };
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
+use crate::pool::Pool;
 use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
 use crate::sql::executions::{self, Around};
 use crate::sql::{
@@ -36,7 +37,7 @@ use crate::sql::{
 use crate::tenant::{Key, Tenant};
 
 use blobs::Blobs;
-use connection::{ReadPool, begin, database_error, finish, open_writer};
+use connection::{begin, database_error, finish, open_readers, open_writer};
 use lock::Lock;
 
 /// Connections that read.
@@ -45,10 +46,11 @@ const READERS: usize = 4;
 /// A [`Store`] in a directory.
 #[derive(Debug)]
 pub struct SqliteStore {
+    directory: PathBuf,
     options: Options,
     /// Before the writer, since fields are dropped in order: the last connection to close folds
     /// the write-ahead log into the database, and a reader cannot.
-    readers: ReadPool,
+    readers: Pool<Connection>,
     writer: Mutex<Connection>,
     blobs: Blobs,
     /// Last, so that the directory is free only after the connections are closed.
@@ -70,9 +72,10 @@ impl SqliteStore {
         migrate(&mut writer, schema::MIGRATIONS)?;
         end_leases(&mut writer)?;
         Ok(Self {
+            directory: directory.to_owned(),
             options,
             writer: Mutex::new(writer),
-            readers: ReadPool::open(&database, READERS)?,
+            readers: open_readers(&database, READERS)?,
             blobs: Blobs::open(&directory.join("blobs"))?,
             _lock: lock,
         })
@@ -111,9 +114,33 @@ fn migrate(writer: &mut Connection, migrations: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What came with a step, packed before it is the writer's turn.
-fn pack(item: &ExecutionCommit) -> Vec<(BlobHash, Packed<'_>)> {
-    item.blobs.iter().map(|(hash, bytes)| (*hash, Packed::plain(bytes))).collect()
+/// Writes a copy of the store in `directory` into the directory `to`, which is created and must be
+/// empty. Another process may have the store open and go on with it.
+///
+/// # Errors
+/// `NotFound` where there is no store, `Invalid` where there is something in `to`; `Full`,
+/// `Transient`, `Io`.
+pub fn backup(directory: &Path, to: &Path) -> Result<()> {
+    let database = directory.join("fermata.db");
+    if !database.is_file() {
+        return Err(Error::not_found("store", &directory.display()));
+    }
+    create_private(to)?;
+    let failed = |error| Error::from_io(format!("read the directory {}", to.display()), error);
+    if fs::read_dir(to).map_err(failed)?.next().is_some() {
+        let reason = format!("{} is not empty", to.display());
+        return Err(Error::Invalid { what: "the place of a backup", reason });
+    }
+    let copy = to.join("fermata.db");
+    connection::copy(&database, &copy)?;
+    // The copy tells which blobs belong to it.
+    let mut copied = open_writer(&copy)?;
+    let used = {
+        let transaction = begin(&mut copied, TransactionBehavior::Deferred)?;
+        rows::files_used(&transaction)?
+    };
+    drop(copied);
+    Blobs::open(&to.join("blobs"))?.copy_from(&directory.join("blobs"), &used)
 }
 
 /// Nobody else has the directory open, so whoever held a lease has ended.
@@ -239,7 +266,7 @@ impl Store for SqliteStore {
         leases: &[Lease],
         items: &[ExecutionCommit],
     ) -> Result<Vec<Committed>> {
-        let packed: Vec<_> = items.iter().map(pack).collect();
+        let packed: Vec<_> = items.iter().map(Packed::of_item).collect();
         let around = Around { options: &self.options, has_file: &|hash| self.blobs.contain(hash) };
         self.write(|session| executions::commit(session, leases, items, &packed, &around))
     }
@@ -308,6 +335,18 @@ impl Store for SqliteStore {
 
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.read(|session| tenants::setting(session, name))
+    }
+
+    fn backup(&self, to: &Path) -> Result<()> {
+        backup(&self.directory, to)
+    }
+
+    fn compact(&self) -> Result<Compacted> {
+        let swept = self.sweep_blobs()?;
+        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bytes_before = connection::size_bytes(&writer)?;
+        connection::compact(&writer)?;
+        Ok(Compacted { swept, bytes_before, bytes_after: connection::size_bytes(&writer)? })
     }
 
     fn check(&self) -> Result<()> {

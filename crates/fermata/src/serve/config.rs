@@ -13,6 +13,7 @@ use model::{
     Amount, Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits,
 };
 use serde::Deserialize;
+use store::Address;
 
 use super::Args;
 
@@ -22,12 +23,15 @@ const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
 const STORAGE_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 2_000);
 const TRANSITION_PRICE_DEFAULT: Amount = Amount(PICO_PER_MICRO / 1_000);
 
+/// The data directory where none is stated.
+pub(crate) const DATA_DEFAULT: &str = "fermata-data";
+
 /// What holds for a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
-    pub(crate) store: StoreKind,
+    pub(crate) store: Address,
     pub(crate) cores: usize,
     pub(crate) memory: Bytes64,
     pub(crate) machines: u32,
@@ -44,13 +48,6 @@ pub(crate) struct Config {
     pub(crate) memory_price: MemoryPrice,
     pub(crate) storage_price: MemoryPrice,
     pub(crate) transition_price: Amount,
-}
-
-/// Where things are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreKind {
-    Sqlite,
-    Memory,
 }
 
 /// The file: every flag under its own name, and the price list.
@@ -163,10 +160,11 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
+    let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
     Ok(Config {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
-        data: args.data.or(file.data).unwrap_or_else(|| PathBuf::from("fermata-data")),
-        store: parse_store(args.store.or(file.store).as_deref())?,
+        store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
+        data,
         cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),
         memory: Bytes64(memory.map_or(memory_share, |size| size.0)),
         machines,
@@ -206,14 +204,6 @@ fn read(path: &Path) -> anyhow::Result<File> {
 fn price_list(classes: BTreeMap<String, Decimal>) -> anyhow::Result<PriceList> {
     let class = |(name, price): (String, Decimal)| PriceClass { name, price: Price(price.pico) };
     PriceList::new(classes.into_iter().map(class).collect()).context("read the price list")
-}
-
-fn parse_store(text: Option<&str>) -> anyhow::Result<StoreKind> {
-    match text {
-        None | Some("sqlite") => Ok(StoreKind::Sqlite),
-        Some("memory") => Ok(StoreKind::Memory),
-        Some(other) => bail!("no store {other:?}; there are sqlite and memory"),
-    }
 }
 
 /// A policy that starts everything at once needs a bound; one that lets functions wait on the

@@ -8,10 +8,9 @@ use node::{Access, Bands, ExecutionPrices, ExecutorMaker, Interpreters, Node, Pa
 use runtime::process::{self, ProcessExecutor};
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{Clock, kernel};
-use store::{MemoryStore, SqliteStore, Store};
 use tokio::runtime::Handle;
 
-use super::config::{Config, StoreKind};
+use super::config::Config;
 use super::record::{self, Recording};
 
 /// Threads of the control plane that carry protocols.
@@ -43,15 +42,8 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Starts a node.
 pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)> {
     let options = store::Options { keep_invocations: config.keep_invocations };
-    let store: Arc<dyn Store> = match config.store {
-        StoreKind::Memory => Arc::new(MemoryStore::new(options)),
-        StoreKind::Sqlite => {
-            let opened = SqliteStore::open(&config.data, options);
-            Arc::new(
-                opened.with_context(|| format!("open the store in {}", config.data.display()))?,
-            )
-        }
-    };
+    let opened = config.store.open(options);
+    let store = opened.with_context(|| format!("open the store {}", config.store))?;
     let policy = policy::by_name(&config.policy).context("find the policy")?;
     let clock = Clock::new();
     let settings = Settings {

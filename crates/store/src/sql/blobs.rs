@@ -46,6 +46,15 @@ pub(crate) fn used(session: &dyn Session) -> Result<BTreeSet<BlobHash>> {
     Ok(used)
 }
 
+/// Every blob that is used and is no row.
+pub(crate) fn files_used(session: &dyn Session) -> Result<BTreeSet<BlobHash>> {
+    let rows = list(session, statements::BLOBS, &[], |columns| columns.hash().map(BlobHash))?;
+    let rows: BTreeSet<_> = rows.into_iter().collect();
+    let mut used = used(session)?;
+    used.retain(|hash| !rows.contains(hash));
+    Ok(used)
+}
+
 /// Removes rows whose hash is not in `used`.
 pub(crate) fn sweep(session: &dyn Session, used: &BTreeSet<BlobHash>) -> Result<Swept> {
     let all = list(session, statements::BLOBS, &[], |columns| {

@@ -6,7 +6,7 @@ use crate::api::{Batch, Change, Options, Retention};
 use crate::bill::{SumKey, Usage};
 use crate::error::Result;
 use crate::invocation::InvocationRecord;
-use crate::sql::{Session, functions, invocations, queue, sums, tenants};
+use crate::sql::{Hold, Lock, Session, functions, invocations, queue, sums, tenants};
 
 /// Writes a batch.
 pub(crate) fn commit(session: &dyn Session, batch: &Batch, options: &Options) -> Result<()> {
@@ -22,6 +22,7 @@ pub(crate) fn add_records(
     records: &[&InvocationRecord],
     options: &Options,
 ) -> Result<()> {
+    session.lock(Lock::Records, Hold::Alone)?;
     let retention = Retention::of(options, records.len());
     let mut sequence = invocations::forget_old(session, retention)?;
     let mut usages: BTreeMap<SumKey, Usage> = BTreeMap::new();

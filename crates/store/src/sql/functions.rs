@@ -9,7 +9,7 @@ use crate::api::page;
 use crate::blob::BlobHash;
 use crate::error::{Error, Result};
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion, not_found};
-use crate::sql::{Columns, Session, Value, first, list, statements, tenants};
+use crate::sql::{Columns, Hold, Lock, Session, Value, first, list, statements, tenants};
 
 /// Gives the version the next free number. `has_code` looks whether its blob is there.
 pub(crate) fn publish(
@@ -18,6 +18,7 @@ pub(crate) fn publish(
     has_code: impl FnOnce(BlobHash) -> Result<bool>,
 ) -> Result<FunctionVersion> {
     tenants::tenant(session, &spec.tenant)?;
+    session.lock(Lock::Blobs, Hold::Shared)?;
     if !has_code(spec.code_hash)? {
         return Err(Error::not_found("blob", &spec.code_hash));
     }

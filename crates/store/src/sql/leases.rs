@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::execution::{Claim, Lease};
-use crate::sql::{Columns, Session, Value, first, list, statements};
+use crate::sql::{Columns, Hold, Lock, Session, Value, first, list, statements};
 
 pub(crate) fn leases(session: &dyn Session) -> Result<Vec<Lease>> {
     list(session, statements::LEASES, &[], read_lease)
@@ -16,6 +16,8 @@ pub(crate) fn acquire(
 ) -> Result<Vec<Lease>> {
     let mut taken = Vec::new();
     for partition in partitions {
+        // Whoever holds it may be in the middle of a commit, which ends before this goes on.
+        session.lock(Lock::Partition(*partition), Hold::Alone)?;
         let values = [
             (*partition).into(),
             Value::Text(claim.node.as_str()),

@@ -1,10 +1,9 @@
 //! Every statement, in one place, in the SQL that SQLite and PostgreSQL share.
 
-/// Constants of that name, and a list of all for the tests.
+/// Constants of that name, and a list of all.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
         $($(#[$doc])* pub(crate) const $name: &str = $text;)*
-        #[cfg(test)]
         pub(crate) const ALL: &[&str] = &[$($name),*];
     };
 }
@@ -34,8 +33,8 @@ macro_rules! invocation_columns {
 macro_rules! invocation_filter {
     () => {
         " FROM invocations WHERE tenant = $1 AND (id, attempt) < ($2, $3) \
-         AND ($4 IS NULL OR function = $4) AND ($5 IS NULL OR class = $5) \
-         AND ($6 IS NULL OR (failure_kind IS NULL) = ($6 = 0)) AND arrived >= $7 \
+         AND (function = $4 OR $4 IS NULL) AND (class = $5 OR $5 IS NULL) \
+         AND ((failure_kind IS NULL) = ($6 = 0) OR $6 IS NULL) AND arrived >= $7 \
          ORDER BY id DESC, attempt DESC LIMIT $8"
     };
 }
@@ -53,10 +52,10 @@ macro_rules! execution_filter {
             "SELECT ",
             execution_columns!(),
             " FROM executions WHERE tenant = $1 AND id < $2 \
-             AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR function = $4) \
-             AND ($5 IS NULL OR version = $5) AND (CAST($6 AS TEXT) IS NULL \
+             AND (status = $3 OR $3 IS NULL) AND (function = $4 OR $4 IS NULL) \
+             AND (version = $5 OR $5 IS NULL) AND (CAST($6 AS TEXT) IS NULL \
              OR substr(name, 1, length(CAST($6 AS TEXT))) = CAST($6 AS TEXT)) \
-             AND created >= $7 AND created < $8 AND ($9 IS NULL OR parent = $9) ",
+             AND created >= $7 AND created < $8 AND (parent = $9 OR $9 IS NULL) ",
             $also,
             " ORDER BY id DESC LIMIT $10"
         )
@@ -128,7 +127,7 @@ statements! {
         GROUP BY tenant ORDER BY tenant";
     LETTERS = concat!(
         "SELECT ", call_columns!(), " FROM async_calls WHERE died IS NOT NULL AND tenant = $1 \
-        AND ($2 IS NULL OR id < $2) AND ($3 IS NULL OR function = $3) ORDER BY id DESC LIMIT $4");
+        AND (id < $2 OR $2 IS NULL) AND (function = $3 OR $3 IS NULL) ORDER BY id DESC LIMIT $4");
     LETTER = concat!(
         "SELECT ", call_columns!(), " FROM async_calls \
         WHERE died IS NOT NULL AND tenant = $1 AND id = $2");

@@ -92,6 +92,18 @@ impl Blobs {
         Ok(swept)
     }
 
+    /// Takes those of `hashes` that another root has as files.
+    pub(super) fn copy_from(&self, root: &Path, hashes: &BTreeSet<BlobHash>) -> Result<()> {
+        for hash in hashes {
+            let name = hash.to_string();
+            let from = root.join(&name[..2]).join(&name[2..]);
+            let bytes = fs::read(&from).map_err(|error| failed("read", &from, error))?;
+            hash.verify(&bytes)?;
+            self.put(*hash, &bytes)?;
+        }
+        Ok(())
+    }
+
     fn path(&self, hash: BlobHash) -> PathBuf {
         let name = hash.to_string();
         let (folder, rest) = name.split_at(2);

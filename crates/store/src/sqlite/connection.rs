@@ -1,7 +1,6 @@
 //! Connections to the database: how they are opened, pooled and used as a [`Session`].
 
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -10,6 +9,7 @@ use rusqlite::{
 };
 
 use crate::error::{Error, Result};
+use crate::pool::Pool;
 use crate::sql::{Columns, EachRow, Row, Session, Value};
 
 /// How long a connection waits for another one. Only checkpoints make them wait at all.
@@ -59,43 +59,34 @@ pub(super) fn check_integrity(connection: &Connection) -> Result<()> {
     if first == "ok" { Ok(()) } else { Err(Error::Corrupt { reason: first }) }
 }
 
-/// A few connections that read; who wants one waits until one is free.
-#[derive(Debug)]
-pub(super) struct ReadPool {
-    free: Mutex<Vec<Connection>>,
-    returned: Condvar,
+/// Writes a copy of the database as it is now.
+pub(super) fn copy(database: &Path, to: &Path) -> Result<()> {
+    let reader = open(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let to = to.to_str().ok_or_else(|| Error::Invalid {
+        what: "the place of a backup",
+        reason: "its name is not UTF-8".into(),
+    })?;
+    let copied = reader.execute("VACUUM INTO ?1", [to]);
+    copied.map(drop).map_err(|error| database_error("copy the database", error))
 }
 
-/// A connection that goes back to its pool, also in a panic.
-struct Borrowed<'a> {
-    pool: &'a ReadPool,
-    connection: Option<Connection>,
+/// Writes the database anew without the pages that are free.
+pub(super) fn compact(writer: &Connection) -> Result<()> {
+    let compact = "VACUUM; PRAGMA wal_checkpoint(TRUNCATE);";
+    writer.execute_batch(compact).map_err(|error| database_error("compact the database", error))
 }
 
-impl ReadPool {
-    pub(super) fn open(database: &Path, size: usize) -> Result<Self> {
-        let reader = |_| open(database, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        let free = (0..size).map(reader).collect::<Result<_>>()?;
-        Ok(Self { free: Mutex::new(free), returned: Condvar::new() })
-    }
-
-    pub(super) fn with<T>(&self, read: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let none = |free: &mut Vec<Connection>| free.is_empty();
-        let mut free = self.returned.wait_while(free, none).unwrap_or_else(PoisonError::into_inner);
-        let mut borrowed = Borrowed { pool: self, connection: free.pop() };
-        drop(free);
-        let connection = borrowed.connection.as_mut().expect("waited until one was there");
-        read(connection)
-    }
+/// Size of the database with its free pages.
+pub(super) fn size_bytes(connection: &Connection) -> Result<u64> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let size = || Ok(number("page_count")?.unsigned_abs() * number("page_size")?.unsigned_abs());
+    size().map_err(|error| database_error("measure the database", error))
 }
 
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.extend(self.connection.take());
-        self.pool.returned.notify_one();
-    }
+/// Connections that only read.
+pub(super) fn open_readers(database: &Path, size: usize) -> Result<Pool<Connection>> {
+    let reader = |_| open(database, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    (0..size).map(reader).collect::<Result<_>>().map(Pool::new)
 }
 
 impl Session for Transaction<'_> {

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes only `#[test]` functions for tests")]
 
 mod bill;
+mod cluster;
 mod cost;
 mod directory;
 mod executions;
@@ -20,7 +21,7 @@ mod random;
 mod schema;
 mod tenants;
 
-use store::{MemoryStore, Options, SqliteStore, Store};
+use store::{MemoryStore, Options, PostgresStore, SqliteStore, Store};
 
 /// One test a store for each named case, a function from a store's opener.
 macro_rules! on_every_store {
@@ -30,6 +31,9 @@ macro_rules! on_every_store {
         }
         mod sqlite {
             $(#[test] fn $case() { crate::on_sqlite(crate::$module::$case); })*
+        }
+        mod postgres {
+            $(#[test] fn $case() { crate::on_postgres(crate::$module::$case); })*
         }
     };
 }
@@ -97,4 +101,11 @@ fn on_sqlite(case: fn(Opener<'_>)) {
     let directory = tempfile::tempdir().unwrap();
     case(&|options| Box::new(SqliteStore::open(directory.path(), options).unwrap()));
     SqliteStore::open(directory.path(), Options::default()).unwrap().check().unwrap();
+}
+
+/// The same on a server, in a schema of its own.
+fn on_postgres(case: fn(Opener<'_>)) {
+    let url = cluster::fresh_url();
+    case(&|options| Box::new(PostgresStore::connect(&url, options).unwrap()));
+    PostgresStore::connect(&url, Options::default()).unwrap().check().unwrap();
 }

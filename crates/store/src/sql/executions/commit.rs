@@ -3,11 +3,13 @@
 //! Each statement runs for all items before the next one does, so that a database far away answers
 //! a few times a commit and not a few times an item.
 
+use std::collections::BTreeSet;
+
 use crate::api::Options;
 use crate::blob::{BlobHash, Packed};
 use crate::error::Result;
 use crate::execution::{Committed, ExecutionCommit, ExecutionRow, Lease, Revision, RowChange};
-use crate::sql::{Session, Value, blobs, change, first, leases as held, statements};
+use crate::sql::{Hold, Lock, Session, Value, blobs, change, first, leases as held, statements};
 
 /// What stands around a commit.
 pub(crate) struct Around<'a> {
@@ -58,6 +60,13 @@ fn admitted<'a>(
     around: &Around<'_>,
     done: &mut [Committed],
 ) -> Result<Vec<Item<'a>>> {
+    let partitions: BTreeSet<u32> = items.iter().map(|item| item.id.partition()).collect();
+    for partition in partitions {
+        session.lock(Lock::Partition(partition), Hold::Shared)?;
+    }
+    if items.iter().any(|item| !item.blobs.is_empty() || item.blobs_wanted().next().is_some()) {
+        session.lock(Lock::Blobs, Hold::Shared)?;
+    }
     let held = held::leases(session)?;
     let holds = |partition| {
         let lease = held.iter().find(|held| held.partition == partition);
