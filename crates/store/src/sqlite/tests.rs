@@ -1,6 +1,7 @@
 //! What can only be tested from inside: the schema's machinery and a database without room.
 
 use super::*;
+use crate::execution::{ExecutionRow, ExecutionStatus, Revision, RowChange};
 use crate::sql::statements;
 use crate::tenant::Tenant;
 
@@ -53,13 +54,27 @@ fn no_statement_reads_a_whole_table_that_grows() {
     let store = open(directory.path());
     let connection = store.writer.lock().unwrap();
     // These are for start-up and for operators.
-    let may_read_all = [statements::CALL_COUNTS, statements::SUMS_OF_ALL, statements::CODE_USED];
+    let may_read_all = [
+        statements::CALL_COUNTS,
+        statements::SUMS_OF_ALL,
+        statements::CODE_USED,
+        statements::BLOBS_OF_EXECUTIONS,
+        statements::BLOBS_OF_HISTORY,
+    ];
     for text in statements::ALL.iter().filter(|text| !may_read_all.contains(text)) {
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
         let mut rows = plan.raw_query();
         while let Some(row) = rows.next().unwrap() {
             let step: String = row.get(3).unwrap();
-            let grows = ["async_calls", "invocations", "sums", "function_versions"];
+            let grows = [
+                "async_calls",
+                "invocations",
+                "sums",
+                "function_versions",
+                "executions",
+                "history",
+                "outbox",
+            ];
             let reads_all = step.strip_prefix("SCAN ").is_some_and(|what| {
                 grows.iter().any(|table| what.starts_with(table)) && !what.contains("INDEX")
             });
@@ -137,6 +152,115 @@ fn a_commit_without_room_fails_whole_and_can_be_repeated_once_there_is_room() {
     set_pages_max(u32::MAX - 1);
     put("large", 100_000).unwrap();
     assert_eq!(store.setting("large").unwrap().unwrap().len(), 100_000);
+}
+
+#[test]
+fn steps_without_room_fail_together_and_can_be_repeated_once_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let claim = Claim {
+        node: "here".parse().unwrap(),
+        address: String::new(),
+        now: Timestamp(0),
+        ttl: std::time::Duration::from_secs(10),
+    };
+    let leases = store.acquire_leases(&claim, &[0]).unwrap();
+    let step = |number: u128, state: usize| ExecutionCommit {
+        row: RowChange::Put(Box::new(execution_row(state))),
+        outbox_put: vec![(OpId(1), vec![1; 9])],
+        ..ExecutionCommit::new(ExecutionId(16 * number), Revision(0))
+    };
+    let set_pages_max = |pages: u32| {
+        let connection = store.writer.lock().unwrap();
+        connection.pragma_update(None, "max_page_count", pages).unwrap();
+    };
+    let applied = [Committed::Applied(Revision(1)); 2];
+    set_pages_max(1);
+    let items = [step(1, 10), step(2, 200_000)];
+    let error = store.commit_executions(&leases, &items).unwrap_err();
+    assert!(matches!(error, Error::Full) && error.is_transient(), "{error}");
+    let ids = [ExecutionId(16), ExecutionId(32)];
+    assert_eq!(store.load_executions(&ids).unwrap(), []);
+    assert_eq!(store.outbox(0, None, 9).unwrap(), []);
+    store.check().unwrap();
+    set_pages_max(u32::MAX - 1);
+    assert_eq!(store.commit_executions(&leases, &items).unwrap(), applied);
+    assert_eq!(store.load_executions(&ids).unwrap().len(), 2);
+    assert_eq!(store.outbox(0, None, 9).unwrap().len(), 2);
+}
+
+fn execution_row(state: usize) -> ExecutionRow {
+    ExecutionRow {
+        tenant: "acme".parse().unwrap(),
+        name: None,
+        function: "order".parse().unwrap(),
+        kind: model::Kind::StateMachine,
+        class: "standard".into(),
+        max_class: "standard".into(),
+        parent: None,
+        created: Timestamp(1),
+        version: Version(1),
+        status: ExecutionStatus::Running,
+        updated: Timestamp(1),
+        finished: None,
+        wake: None,
+        waits: String::new(),
+        custom_status: None,
+        cost: model::Amount(0),
+        state_bytes: 0,
+        blobs: Vec::new(),
+        state: vec![7; state],
+    }
+}
+
+#[test]
+fn a_copy_is_a_store_and_a_place_that_is_taken_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, to) = (directory.path().join("data"), directory.path().join("copy"));
+    let store = open(&data);
+    store.apply(&Change::CreateTenant(tenant("acme"))).unwrap();
+    let code = vec![9; 5_000];
+    store.put_blob(BlobHash::of(&code), &code).unwrap();
+    let spec = FunctionSpec {
+        tenant: "acme".parse().unwrap(),
+        name: "f".parse().unwrap(),
+        kind: model::Kind::Wasm,
+        runtime: "wasm".into(),
+        handler: String::new(),
+        timeout: std::time::Duration::from_secs(1),
+        default_class: None,
+        environment: Vec::new(),
+        network: false,
+        durable: model::Durable::No,
+        code_hash: BlobHash::of(&code),
+        code_size_bytes: 5_000,
+        created: Timestamp(1),
+        description: String::new(),
+    };
+    store.publish(&spec).unwrap();
+    // The store is open and goes on meanwhile.
+    store.backup(&to).unwrap();
+    store.apply(&Change::CreateTenant(tenant("later"))).unwrap();
+    let copy = open(&to);
+    assert_eq!(copy.tenants().unwrap(), [tenant("acme")]);
+    assert_eq!(copy.get_blob(BlobHash::of(&code)).unwrap(), code);
+    copy.check().unwrap();
+    let error = store.backup(&to).unwrap_err();
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    let error = backup(&directory.path().join("nothing"), &to).unwrap_err();
+    assert!(matches!(error, Error::NotFound { what: "store", .. }), "{error}");
+}
+
+#[test]
+fn room_is_given_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let large = Change::PutSetting { name: "a".into(), value: vec![7; 1_000_000] };
+    store.apply(&large).unwrap();
+    store.apply(&Change::PutSetting { name: "a".into(), value: Vec::new() }).unwrap();
+    let done = store.compact().unwrap();
+    assert!(done.bytes_before > 1_000_000 && done.bytes_after < 200_000, "{done:?}");
+    store.check().unwrap();
 }
 
 #[test]
