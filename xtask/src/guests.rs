@@ -1,4 +1,4 @@
-//! The Wasm guests: small C programs whose `.wasm` files are committed beside them, so that nobody
+//! The Wasm guests: small programs, most of them in C, whose `.wasm` files are committed beside them, so that nobody
 //! needs a C compiler to run or test the platform. Rebuilding gives the same bytes.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::{fs, process};
 use anyhow::{Context, bail};
 
 use crate::command::{exists, root, run_with};
+use crate::languages;
 
 /// Folders whose `*.c` files are guests, one each.
 const FOLDERS: [&str; 2] = ["examples/guests", "examples/shop/home"];
@@ -14,10 +15,13 @@ const FOLDERS: [&str; 2] = ["examples/guests", "examples/shop/home"];
 const COMPILER: &str = "clang-19";
 const PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 const C_LIBRARY: &str = "/usr/lib/wasm32-wasi/libc.a";
-/// `--strip-all` also leaves out names and producers, hence every trace of where it was built.
-const FLAGS: [&str; 7] =
-    ["--target=wasm32-wasi", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-Wl,--strip-all"];
-/// Begins the line of a source that names further flags.
+const FLAGS: [&str; 6] =
+    ["--target=wasm32-wasi", "-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror"];
+/// `--strip-all` also leaves out names and producers, hence every trace of where it was built. Without
+/// a level of optimization here, the driver does not run binaryen's optimizer where there is one, which
+/// gives other bytes.
+const LINK_FLAGS: [&str; 2] = ["--target=wasm32-wasi", "-Wl,--strip-all"];
+/// Begins the line of a source that names further flags of the linker.
 const FLAGS_LINE: &str = "// build: ";
 
 /// Rebuilds all guests. With `check`, compares the bytes with the committed files instead of
@@ -33,10 +37,17 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
 
 fn build(sources: &[PathBuf], scratch: &Path, check: bool) -> anyhow::Result<()> {
     let mut different = Vec::new();
-    for source in sources {
-        let committed = source.with_extension("wasm");
+    let of_c = sources.iter().map(|source| (source.with_extension("wasm"), Source::C(source)));
+    let others = languages::GUESTS;
+    let others = others.map(|guest| (root().join(guest.committed), Source::Other(guest.build)));
+    let guests: Vec<_> = of_c.chain(others).collect();
+    let count = guests.len();
+    for (committed, source) in guests {
         let built = scratch.join("guest.wasm");
-        compile(source, &built)?;
+        match source {
+            Source::C(source) => compile(source, &built)?,
+            Source::Other(build) => build(&built)?,
+        }
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
         if fs::read(&committed).is_ok_and(|committed| committed == bytes) {
             continue;
@@ -54,7 +65,6 @@ fn build(sources: &[PathBuf], scratch: &Path, check: bool) -> anyhow::Result<()>
             different.join(", ")
         );
     }
-    let count = sources.len();
     match different.as_slice() {
         [] => println!("{count} guests are what their sources give"),
         changed => {
@@ -64,7 +74,13 @@ fn build(sources: &[PathBuf], scratch: &Path, check: bool) -> anyhow::Result<()>
     Ok(())
 }
 
-/// All sources, in a fixed order.
+/// How a guest is made.
+enum Source<'a> {
+    C(&'a Path),
+    Other(fn(&Path) -> anyhow::Result<()>),
+}
+
+/// All sources of C, in a fixed order.
 fn sources() -> anyhow::Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for folder in FOLDERS.map(|folder| root().join(folder)) {
@@ -88,7 +104,9 @@ fn compile(source: &Path, to: &Path) -> anyhow::Result<()> {
         bail!("the path {} is not UTF-8", source.display());
     };
     let own = own.flat_map(str::split_whitespace);
-    run_with(COMPILER, FLAGS.into_iter().chain(own).chain(["-o", to, source]), &[])
+    let object = format!("{to}.o");
+    run_with(COMPILER, FLAGS.into_iter().chain(["-c", "-o", &object, source]), &[])?;
+    run_with(COMPILER, LINK_FLAGS.into_iter().chain(own).chain(["-o", to, &object]), &[])
 }
 
 fn install() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ mod ci;
 mod command;
 mod deps;
 mod guests;
+mod languages;
 mod setup;
 mod tidy;
 

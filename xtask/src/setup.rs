@@ -7,8 +7,11 @@ use anyhow::Context;
 use crate::command::{self, exists, run_with};
 
 /// Programs, how to see that they are there, and the Debian package that brings each.
-const PROGRAMS: [(&str, &str, &str); 2] =
-    [("python3", "--version", "python3"), ("node", "--version", "nodejs")];
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("python3", "--version", "python3"),
+    ("node", "--version", "nodejs"),
+    ("wasm-opt", "--version", "binaryen"),
+];
 /// The PostgreSQL server's package, which keeps its programs out of the path, and where.
 const POSTGRES: (&str, &str) = ("postgresql", "/usr/lib/postgresql");
 
@@ -23,7 +26,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         missing.push(POSTGRES.0);
     }
     if !missing.is_empty() {
-        let cure = "install python3, nodejs and postgresql by hand where there is no apt-get";
+        let cure = "install python3, nodejs, binaryen and postgresql by hand where there is no apt-get";
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         run_with("apt-get", ["update", "-q"], &quiet).context(cure)?;
         let install = ["install", "-q", "-y", "--no-install-recommends"];

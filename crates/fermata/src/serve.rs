@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// Longest recording; it ends there [default: 1G]
     #[arg(long, env = "FERMATA_RECORD_MAX", value_name = "BYTES")]
     record_max: Option<config::Size>,
+    /// binaryen's wasm-opt, for the deploy of durable functions [default: the one on PATH]
+    #[arg(long, env = "FERMATA_WASM_OPT", value_name = "PROGRAM")]
+    wasm_opt: Option<PathBuf>,
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,

@@ -45,6 +45,8 @@ pub const IN_FLIGHT_MAX: usize = 100_000;
 pub const KILL_RESTARTS_MAX: u32 = 3;
 /// Linear memory of one Wasm instance.
 pub const WASM_MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Memory that a suspended Wasm function may have changed since its beginning.
+pub const WASM_IMAGE_BYTES_MAX: u64 = 1 << 30;
 /// Elements of one table of one Wasm instance.
 pub const WASM_TABLE_ELEMENTS_MAX: usize = 1_000_000;
 /// Threads that run Wasm functions; functions above wait for one.

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     network: bool,
     /// Let it suspend: each invocation is an execution that waits without memory and outlives the
-    /// server
+    /// server. A .js file then runs as WebAssembly, unless --runtime says otherwise
     #[arg(long)]
     durable: bool,
     /// For a person
@@ -129,8 +129,12 @@ fn parse_manifest(text: &str) -> Result<Vec<Function>, toml::de::Error> {
 }
 
 fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(), Failed> {
-    let (runtime, default_handler, package) =
-        code(path, args.runtime.as_ref().or(said.runtime.as_ref()))?;
+    let named = args.runtime.as_ref().or(said.runtime.as_ref());
+    let is_durable = args.durable || said.durable;
+    let (runtime, default_handler, package) = match (is_durable, named) {
+        (true, None) if is_javascript(path) => javascript(path)?,
+        _ => code(path, named)?,
+    };
     let mut environment = said.environment;
     environment.extend(args.environment.iter().cloned());
     let timeout = args.timeout.or(said.timeout).map(milliseconds).transpose()?;
@@ -141,7 +145,6 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
         spinner.enable_steady_tick(Duration::from_millis(100));
         spinner
     });
-    let is_durable = args.durable || said.durable;
     let mut body = json!({
         "name": name,
         "runtime": runtime,
@@ -154,8 +157,7 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
         "package": BASE64_STANDARD.encode(&package),
     });
     if is_durable {
-        let way = if runtime == "wasm" { "quiescent" } else { "explicit" };
-        body["durable"] = way.into();
+        body["durable"] = way(&runtime, &package).into();
     }
     let deployed: Result<Value, Failed> = client.post("/v1/functions", &body);
     if let Some(spinner) = spinner {
@@ -171,6 +173,28 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
         text::print(&format!("deployed {name}:{version} ({runtime}, {class})\n"));
     }
     Ok(())
+}
+
+fn is_javascript(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "js" || extension == "mjs")
+}
+
+/// A durable function in JavaScript: a module with the interpreter and the source in it.
+fn javascript(path: &Path) -> Result<(String, String, Vec<u8>), Failed> {
+    let source = String::from_utf8(package::read(path)?)
+        .map_err(|_| Failed::Usage(format!("{} is not UTF-8", path.display())))?;
+    let package = runtime::wasm::javascript(&source)
+        .map_err(|error| Failed::Usage(format!("{}: {error}", path.display())))?;
+    Ok(("wasm".into(), String::new(), package))
+}
+
+/// How a durable function suspends, in the words of the API.
+fn way(runtime: &str, package: &[u8]) -> &'static str {
+    match runtime {
+        "wasm" if runtime::wasm::waits_in_calls(package) => "stackful",
+        "wasm" => "quiescent",
+        _ => "explicit",
+    }
 }
 
 /// The runtime, the handler where none is named, and the package.
@@ -291,6 +315,21 @@ mod tests {
         assert!(told("mail.zip").is_err() && told("mail.exe").is_err());
         let runtime = "python3".to_owned();
         assert_eq!(code(&path("mail.zip"), Some(&runtime)).unwrap().0, "python3");
+    }
+
+    #[test]
+    fn a_durable_function_suspends_as_its_code_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order.js");
+        std::fs::write(&path, "export default () => 1").unwrap();
+        assert!(is_javascript(&path) && !is_javascript(Path::new("order.py")));
+        let (runtime, handler, package) = javascript(&path).unwrap();
+        assert_eq!((&*runtime, &*handler), ("wasm", ""));
+        assert_eq!(way("wasm", &package), "quiescent");
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/guests");
+        let order = std::fs::read(guests.join("order.wasm")).unwrap();
+        assert_eq!(way("wasm", &order), "stackful");
+        assert_eq!(way("python3", b""), "explicit");
     }
 
     #[test]

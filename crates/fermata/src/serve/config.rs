@@ -43,6 +43,7 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_bytes_max: u64,
+    pub(crate) wasm_opt: Option<PathBuf>,
     pub(crate) dev: bool,
     pub(crate) prices: PriceList,
     pub(crate) memory_price: MemoryPrice,
@@ -68,6 +69,7 @@ struct File {
     drain_seconds: Option<u64>,
     record: Option<PathBuf>,
     record_max: Option<String>,
+    wasm_opt: Option<PathBuf>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
@@ -179,6 +181,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         drain: Duration::from_secs(args.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
         record: args.record.or(file.record),
         record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
+        wasm_opt: args.wasm_opt.or(file.wasm_opt),
         dev: args.dev,
         prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
         memory_price: file

@@ -76,7 +76,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
             (Some(begun.0), Some(begun.1))
         }
     };
-    let (wasm, process) = (Some(wasm(clock)), Some(process(config, clock)));
+    let (wasm, process) = (Some(wasm(config, clock)), Some(process(config, clock)));
     let interpreters = Interpreters::new();
     let parts = Parts { store, wasm, process, interpreters, observer };
     let node = Node::start(&settings, parts).context("start the node")?;
@@ -86,9 +86,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
     Ok((node, recording))
 }
 
-fn wasm(clock: Clock) -> ExecutorMaker {
+fn wasm(config: &Config, clock: Clock) -> ExecutorMaker {
+    let options = WasmOptions { wasm_opt: config.wasm_opt.clone(), ..WasmOptions::default() };
     Box::new(move |events, platform| {
-        let opened = WasmExecutor::open(WasmOptions::default(), clock, platform, events);
+        let opened = WasmExecutor::open(options, clock, platform, events);
         Ok(Arc::new(opened.map_err(std::io::Error::other)?))
     })
 }

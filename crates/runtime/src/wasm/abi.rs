@@ -6,6 +6,7 @@ use wasmtime::{Caller, Linker};
 use super::host::{Guest, Host};
 use super::job::unpoisoned;
 use crate::executor::{Call, CallMode, CallResult};
+use model::suspend::Resolution;
 use model::{Failure, limits};
 
 const MODULE: &str = "fermata";
@@ -115,6 +116,32 @@ impl Reply {
                 (self::code::REFUSED, Self::error(code, &message, None))
             }
         }
+    }
+
+    /// The same for what a durable function asked for.
+    pub(super) fn to_resolution(resolution: Resolution) -> (i32, Self) {
+        match resolution {
+            Resolution::Ok(answer) => match i32::try_from(answer.len()) {
+                Ok(length) => (length, Self { bytes: answer.into() }),
+                Err(_) => (code::TOO_LARGE, Self::error("response-too-large", "", None)),
+            },
+            Resolution::Failed(Failure { kind, message, detail }) => {
+                (code::FAILED, Self::error(kind.code(), &message, detail.as_deref()))
+            }
+            Resolution::Refused { code, message } => {
+                (self::code::REFUSED, Self::error(&code, &message, None))
+            }
+        }
+    }
+
+    /// What has not been read yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// One of which that is left.
+    pub(super) fn of_rest(rest: &[u8]) -> Self {
+        Self { bytes: Bytes::copy_from_slice(rest) }
     }
 
     /// The public code, the message as one line, and after an empty line what the callee threw.

@@ -10,17 +10,37 @@ use std::path::Path;
 
 use model::{Failure, FailureKind, limits};
 use sha2::{Digest, Sha256};
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, UnknownImportError};
+use wasmtime::{Engine, ExternType, Linker, Module, UnknownImportError};
 
 use super::host::Host;
-use super::load;
-use crate::executor::{Code, Prepare, PrepareError, Prepared};
+use super::tenant::Linked;
+use super::{durable, load};
+use crate::executor::{Code, Durable, Prepare, PrepareError, Prepared};
 
 const PACKAGE: &str = "module.wasm";
 const MACHINE_CODE: &str = "module.cwasm";
 const VERSION: &str = "module.version";
 /// What a command module exports, and is called where the function names no handler.
 pub(super) const ENTRY_DEFAULT: &str = "_start";
+/// What a library exports, to be called once before anything else of it.
+pub(super) const INITIALIZE: &str = "_initialize";
+
+/// Makes of a durable function's package what is to be stored in its place.
+pub(super) fn instrument(
+    engine: &Engine,
+    tool: Option<&Path>,
+    code: &Prepare<'_>,
+) -> Result<Option<Vec<u8>>, PrepareError> {
+    if code.durable == Durable::No {
+        return Ok(None);
+    }
+    let refused = |reason| PrepareError::Package { reason };
+    check_header(code.package).map_err(refused)?;
+    durable::check(code.package)?;
+    Module::validate(engine, code.package)
+        .map_err(|error| refused(format!("the module is not valid: {error:#}")))?;
+    durable::instrument(tool, code.package)
+}
 
 /// Checks and compiles a package into `directory`.
 pub(super) fn prepare(
@@ -39,6 +59,9 @@ pub(super) fn prepare(
         .map_err(|error| refused(format!("the module is not valid: {error:#}")))?;
     check_imports(linker, &module).map_err(refused)?;
     check_exports(&module, code.handler).map_err(refused)?;
+    if code.durable == Durable::Yes {
+        durable::layout(code.package).map_err(refused)?;
+    }
     let machine_code =
         module.serialize().map_err(|error| PrepareError::Io(io::Error::other(error)))?;
     save(engine, directory, code.package, &machine_code).map_err(PrepareError::Io)?;
@@ -47,11 +70,7 @@ pub(super) fn prepare(
 }
 
 /// The module of `code`, linked, for one engine.
-pub(super) fn load(
-    engine: &Engine,
-    linker: &Linker<Host>,
-    code: &Code,
-) -> Result<InstancePre<Host>, Failure> {
+pub(super) fn load(engine: &Engine, linker: &Linker<Host>, code: &Code) -> Result<Linked, Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         let (function, version) = (&code.function, code.version.0);
         let message = format!("{what} of {function}:{version}: {error}");
@@ -62,7 +81,17 @@ pub(super) fn load(
         recompile(engine, code).map_err(|error| failed("compile the code", &error))?;
     }
     let module = load::map(engine, &path).map_err(|error| failed("load the code", &error))?;
-    linker.instantiate_pre(&module).map_err(|error| failed("link the code", &error))
+    let instance =
+        linker.instantiate_pre(&module).map_err(|error| failed("link the code", &error))?;
+    let layout = match code.durable {
+        Durable::No => None,
+        Durable::Yes => {
+            let package = std::fs::read(code.artifact_dir.join(PACKAGE));
+            let package = package.map_err(|error| failed("read the code", &error))?;
+            Some(durable::layout(&package).map_err(|error| failed("read the code", &error))?)
+        }
+    };
+    Ok(Linked { instance, layout })
 }
 
 fn check_header(package: &[u8]) -> Result<(), String> {

@@ -5,12 +5,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use model::{Failure, FailureKind, InvocationId};
 use wasmtime::{
-    InstancePre, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
+    Instance, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
 };
 
 use super::artifact;
+use super::durable::{self, Begun};
 use super::host::{Host, Stop};
 use super::job::{Fiber, Job, unpoisoned};
+use super::tenant::Linked;
 use super::timer::Timer;
 use super::wasi::Wasi;
 use crate::Clock;
@@ -22,6 +24,7 @@ pub(super) struct Services {
     pub(super) platform: Arc<dyn Platform>,
     pub(super) timer: Timer,
     pub(super) memory_bytes_max: u64,
+    pub(super) image_bytes_max: u64,
     pub(super) jobs: Jobs,
 }
 
@@ -76,11 +79,18 @@ pub(super) fn fiber(services: &Arc<Services>, job: &Arc<Job>, start: Start) -> F
 
 async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<Ended, Failure> {
     let (tenant, code) = (Arc::clone(&job.tenant), Arc::clone(&job.code));
+    let durable = start.durable.clone();
+    let image = durable.as_ref().and_then(|turn| turn.image.clone());
+    let begun = durable.map(|turn| durable::begin(turn, image.as_ref(), &code.hash)).transpose()?;
+    if let Some(answer) = begun.as_ref().and_then(Begun::is_over) {
+        job.begins();
+        return Ok(Ended::Answer(answer));
+    }
     let host = Host::new(job, services, Wasi::new(start));
     let pooled = tenant.pooled().map(|home| (home, home.load(&code)));
     let host = match &pooled {
         Some((_, Ok(module))) => match instantiate(module, host, &code).await {
-            Ok(made) => return call(made).await,
+            Ok(made) => return call(made, module, begun).await,
             Err(NotMade::NoSlot(host)) => *host,
             Err(NotMade::Failed(failure)) => return Err(failure),
         },
@@ -92,7 +102,7 @@ async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<End
         home.refuse(&code);
     }
     match instantiate(&module, host, &code).await {
-        Ok(made) => call(made).await,
+        Ok(made) => call(made, &module, begun).await,
         Err(NotMade::Failed(failure)) => Err(failure),
         Err(NotMade::NoSlot(_)) => {
             Err(Failure::new(FailureKind::Platform, "instances on demand need no slot"))
@@ -103,6 +113,7 @@ async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<End
 /// An instance with what is to be called in it.
 struct Made {
     store: Store<Host>,
+    instance: Instance,
     initialize: Option<TypedFunc<(), ()>>,
     entry: TypedFunc<(), ()>,
 }
@@ -112,7 +123,8 @@ enum NotMade {
     Failed(Failure),
 }
 
-async fn instantiate(module: &InstancePre<Host>, host: Host, code: &Code) -> Result<Made, NotMade> {
+async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, NotMade> {
+    let module = &module.instance;
     let mut store = Store::new(module.module().engine(), host);
     store.limiter(|host| host);
     // Some guest of this tenant shall stop. This one goes on unless it is meant. Should it be told
@@ -144,12 +156,16 @@ async fn instantiate(module: &InstancePre<Host>, host: Host, code: &Code) -> Res
     })?;
     // A library ("reactor") is initialized before a handler of it is called.
     let is_library = name != artifact::ENTRY_DEFAULT;
-    let initialize = is_library.then(|| instance.get_typed_func(&mut store, "_initialize").ok());
-    Ok(Made { store, initialize: initialize.flatten(), entry })
+    let initialize =
+        is_library.then(|| instance.get_typed_func(&mut store, artifact::INITIALIZE).ok());
+    Ok(Made { store, instance, initialize: initialize.flatten(), entry })
 }
 
-async fn call(made: Made) -> Result<Ended, Failure> {
-    let Made { mut store, initialize, entry } = made;
+async fn call(made: Made, module: &Linked, begun: Option<Begun<'_>>) -> Result<Ended, Failure> {
+    let Made { mut store, instance, initialize, entry } = made;
+    if let (Some(begun), Some(layout)) = (begun, &module.layout) {
+        return durable::run(store, instance, layout, begun).await;
+    }
     store.data().job.begins();
     let mut result = Ok(());
     if let Some(initialize) = initialize {
@@ -188,15 +204,19 @@ fn out_of_memory(what: &str, wanted: u64, host: &Host) -> Failure {
 
 /// What a guest's error means. A guest that asked in vain for memory and then gave up is out of
 /// memory, however its language ends a program.
-fn failure(error: &wasmtime::Error, host: &Host) -> Failure {
+pub(super) fn failure(error: &wasmtime::Error, host: &Host) -> Failure {
     let (kind, mut message) = match error.downcast_ref::<Stop>() {
         Some(stop @ Stop::Exit(_)) => (FailureKind::Exited, stop.to_string()),
         Some(stop @ Stop::ResponseTooLarge { .. }) => {
             return Failure::new(FailureKind::ResponseTooLarge, stop.to_string());
         }
-        Some(stop @ (Stop::OutOfBounds { .. } | Stop::NoMemory(_))) => {
-            (FailureKind::Trapped, stop.to_string())
-        }
+        Some(
+            stop @ (Stop::OutOfBounds { .. }
+            | Stop::NoMemory(_)
+            | Stop::NotDurable(_)
+            | Stop::Misuse(_)
+            | Stop::Again(_)),
+        ) => (FailureKind::Trapped, stop.to_string()),
         None => match error.downcast_ref::<Trap>() {
             Some(trap) => (FailureKind::Trapped, trap.to_string()),
             None => (FailureKind::Platform, format!("{error:#}")),

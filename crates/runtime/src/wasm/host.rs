@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::{Caller, Extern, Memory, ResourceLimiter};
 
 use super::abi::Reply;
+use super::durable::{Streams, Turn};
 use super::guest::Services;
 use super::job::{Job, unpoisoned};
 use super::wasi::Wasi;
@@ -16,6 +17,8 @@ pub(super) struct Host {
     pub(super) services: Arc<Services>,
     pub(super) wasi: Wasi,
     pub(super) reply: Reply,
+    /// The turn of an execution that this is, where it is one and has begun.
+    pub(super) turn: Option<Box<Turn>>,
     /// Set once it is instantiated; looked up before that.
     pub(super) memory: Option<Memory>,
     memory_bytes: u64,
@@ -34,6 +37,12 @@ pub(super) enum Stop {
     OutOfBounds { import: &'static str, address: u32, length: u64, size: usize },
     #[error("{0}: the module exports no memory \"memory\"")]
     NoMemory(&'static str),
+    #[error("{0}: the function is not durable; deploy it with --durable")]
+    NotDurable(&'static str),
+    #[error("the execution begins anew")]
+    Again(Vec<u8>),
+    #[error("{0}")]
+    Misuse(String),
 }
 
 impl Host {
@@ -43,10 +52,27 @@ impl Host {
             services,
             wasi,
             reply: Reply::default(),
+            turn: None,
             memory: None,
             memory_bytes: 0,
             memory_refused: None,
         }
+    }
+
+    /// What the next turn has to know beside memory and operations.
+    pub(super) fn save(&mut self) -> Streams {
+        let mut streams = self.wasi.save();
+        streams.reply = self.reply.rest().to_vec();
+        streams.real = self.services.clock.now().0;
+        streams.cpu = streams.cpu.saturating_add(self.job.cpu_now().0);
+        streams
+    }
+
+    /// Goes on where `save` was.
+    pub(super) fn restore(&mut self, streams: &Streams) {
+        let passed = self.services.clock.now().0.saturating_sub(streams.real);
+        self.wasi.restore(streams, passed);
+        self.reply = Reply::of_rest(&streams.reply);
     }
 
     fn set_memory_bytes(&self, bytes: u64) {

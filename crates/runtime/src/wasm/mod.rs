@@ -14,26 +14,30 @@
 
 mod abi;
 mod artifact;
+mod durable;
 mod guest;
 mod host;
 mod job;
 mod load;
 mod meter;
+mod program;
 mod tenant;
 mod timer;
 mod wasi;
 mod worker;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use model::{Bytes64, Failure, FailureKind, InvocationId, TenantName, limits};
 
+pub use self::durable::parts as image_parts;
 use self::guest::{Jobs, Services};
 use self::job::{Action, Job, unpoisoned};
+pub use self::program::{javascript, waits_in_calls};
 use self::tenant::{Home, Tenant};
 use self::timer::Timer;
 use self::worker::Workers;
@@ -51,20 +55,26 @@ pub struct WasmExecutor {
     tenants: Mutex<HashMap<TenantName, Arc<Tenant>>>,
     events: Events,
     pool_slots: u32,
+    wasm_opt: Option<PathBuf>,
     is_closed: AtomicBool,
 }
 
 /// Bounds of an executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WasmOptions {
     /// Threads that run functions, at least one; jobs above wait for one. Functions that wait or
     /// are preempted need none.
     pub threads_max: usize,
     /// Linear memory of one instance.
     pub memory_bytes_max: u64,
+    /// Changed memory of one function that suspends.
+    pub image_bytes_max: u64,
     /// Instances in each tenant's pool, for which it reserves 4 GiB of address space each; the
     /// ones above are made on demand. Zero: no pools.
     pub pool_slots: u32,
+    /// binaryen's `wasm-opt`, for the deploy of durable functions that wait in the middle of a
+    /// call; none: the one on `PATH`.
+    pub wasm_opt: Option<PathBuf>,
 }
 
 /// The executor could not be made.
@@ -86,7 +96,9 @@ impl Default for WasmOptions {
         Self {
             threads_max: limits::WASM_THREADS_MAX,
             memory_bytes_max: limits::WASM_MEMORY_BYTES_MAX,
+            image_bytes_max: limits::WASM_IMAGE_BYTES_MAX,
             pool_slots: 128,
+            wasm_opt: None,
         }
     }
 }
@@ -109,6 +121,7 @@ impl WasmExecutor {
             platform,
             timer: Timer::start().map_err(OpenError::Thread)?,
             memory_bytes_max: options.memory_bytes_max.min(limits::WASM_MEMORY_BYTES_MAX),
+            image_bytes_max: options.image_bytes_max.min(limits::WASM_IMAGE_BYTES_MAX),
             jobs: Jobs::default(),
         });
         Ok(Self {
@@ -118,6 +131,7 @@ impl WasmExecutor {
             tenants: Mutex::default(),
             events,
             pool_slots: options.pool_slots,
+            wasm_opt: options.wasm_opt,
             is_closed: AtomicBool::new(false),
         })
     }
@@ -176,6 +190,10 @@ fn look_again(services: &Arc<Services>, job: Weak<Job>, pause: Duration) {
 impl Executor for WasmExecutor {
     fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError> {
         artifact::prepare(&self.compiler.engine, &self.compiler.linker, code, artifact_dir)
+    }
+
+    fn instrument(&self, code: &Prepare<'_>) -> Result<Option<Vec<u8>>, PrepareError> {
+        artifact::instrument(&self.compiler.engine, self.wasm_opt.as_deref(), code)
     }
 
     fn start(&self, start: Start) {

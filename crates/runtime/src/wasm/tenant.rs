@@ -14,6 +14,7 @@ use wasmtime::{
     PoolingAllocationConfig,
 };
 
+use super::durable::{self, Layout};
 use super::host::Host;
 use super::job::unpoisoned;
 use super::{abi, artifact, wasi};
@@ -27,6 +28,13 @@ pub(super) struct Tenant {
     on_demand: OnceLock<Result<Home, String>>,
 }
 
+/// A module linked with the host's functions.
+pub(super) struct Linked {
+    pub(super) instance: InstancePre<Host>,
+    /// Of a durable function: what of its state is where.
+    pub(super) layout: Option<Layout>,
+}
+
 /// An engine with what is loaded into it.
 pub(super) struct Home {
     pub(super) engine: Engine,
@@ -37,7 +45,7 @@ pub(super) struct Home {
 #[derive(Default)]
 struct Loaded {
     /// Locked while it is being loaded, so that it is loaded once.
-    module: Arc<Mutex<Option<InstancePre<Host>>>>,
+    module: Arc<Mutex<Option<Arc<Linked>>>>,
     functions: BTreeSet<FunctionName>,
     /// It needs more than a slot of this engine's pool holds.
     is_refused: bool,
@@ -114,6 +122,7 @@ impl Home {
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker)?;
         abi::link(&mut linker)?;
+        durable::link(&mut linker)?;
         Ok(Self { engine, linker, modules: Mutex::default() })
     }
 
@@ -123,7 +132,7 @@ impl Home {
     }
 
     /// The code's module; loaded at its first use.
-    pub(super) fn load(&self, code: &Code) -> Result<InstancePre<Host>, Failure> {
+    pub(super) fn load(&self, code: &Code) -> Result<Arc<Linked>, Failure> {
         let module = {
             let mut modules = unpoisoned(&self.modules);
             let loaded = modules.entry(code.hash).or_default();
@@ -137,10 +146,10 @@ impl Home {
         };
         let mut module = unpoisoned(&module);
         if let Some(module) = &*module {
-            return Ok(module.clone());
+            return Ok(Arc::clone(module));
         }
-        let loaded = artifact::load(&self.engine, &self.linker, code)?;
-        *module = Some(loaded.clone());
+        let loaded = Arc::new(artifact::load(&self.engine, &self.linker, code)?);
+        *module = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
 

@@ -9,9 +9,10 @@ mod absent;
 mod poll;
 mod streams;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use wasmtime::{Caller, Linker};
 
+use super::durable::Streams;
 use super::host::{Guest, Host, Stop};
 use crate::executor::Start;
 use crate::kernel;
@@ -49,6 +50,13 @@ pub(super) struct Wasi {
     output_bytes_max: usize,
     /// Standard input, output and error.
     is_open: [bool; 3],
+    /// Bytes that were read of standard input.
+    input_read: u64,
+    /// What is added to the machine's monotonic clock, so that it does not go back in a function
+    /// that goes on on another machine.
+    monotonic_ahead: u64,
+    /// CPU time of earlier turns.
+    cpu_before: u64,
 }
 
 impl Wasi {
@@ -76,7 +84,49 @@ impl Wasi {
             output: Vec::new(),
             output_bytes_max: code.response_bytes_max,
             is_open: [true; 3],
+            input_read: 0,
+            monotonic_ahead: 0,
+            cpu_before: 0,
         }
+    }
+
+    /// Adds arguments of the program after its name.
+    pub(super) fn add_arguments(&mut self, arguments: &[String]) {
+        self.arguments.extend_from_slice(arguments);
+    }
+
+    /// Takes what it wrote to standard output so far.
+    pub(super) fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
+    }
+
+    /// The monotonic clock of this guest.
+    fn monotonic(&self) -> u64 {
+        kernel::monotonic_nanos().wrapping_add(self.monotonic_ahead)
+    }
+
+    /// Where streams and clocks stand.
+    pub(super) fn save(&mut self) -> Streams {
+        Streams {
+            input_read: self.input_read,
+            output: self.take_output(),
+            is_open: self.is_open,
+            monotonic: self.monotonic(),
+            cpu: self.cpu_before,
+            ..Streams::default()
+        }
+    }
+
+    /// Goes on where `save` was, so many nanoseconds later.
+    pub(super) fn restore(&mut self, streams: &Streams, passed: u64) {
+        let read = usize::try_from(streams.input_read).unwrap_or(usize::MAX);
+        self.input.advance(read.min(self.input.len()));
+        self.input_read = streams.input_read;
+        self.output.clone_from(&streams.output);
+        self.is_open = streams.is_open;
+        let monotonic = streams.monotonic.saturating_add(passed);
+        self.monotonic_ahead = monotonic.wrapping_sub(kernel::monotonic_nanos());
+        self.cpu_before = streams.cpu;
     }
 
     /// What it wrote to standard output.
@@ -180,8 +230,10 @@ fn clock_time_get(
     let mut guest = Guest::of(&mut caller, "clock_time_get")?;
     let time = match id {
         clock::REALTIME => guest.host.services.clock.now().0,
-        clock::MONOTONIC => kernel::monotonic_nanos(),
-        clock::PROCESS_CPU | clock::THREAD_CPU => guest.host.job.cpu_now().0,
+        clock::MONOTONIC => guest.host.wasi.monotonic(),
+        clock::PROCESS_CPU | clock::THREAD_CPU => {
+            guest.host.job.cpu_now().0.saturating_add(guest.host.wasi.cpu_before)
+        }
         _ => return Ok(errno::INVAL),
     };
     guest.write_u64(to, time)?;

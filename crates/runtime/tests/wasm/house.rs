@@ -11,8 +11,8 @@ use model::{Failure, InvocationId, Timestamp, Version};
 use runtime::kernel::Band;
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{
-    Call, CallResult, Clock, Code, Durable, Event, Executor, Finished, Network, Platform, Prepare,
-    PrepareError, Start,
+    Call, CallResult, Clock, Code, Durable, DurableTurn, Event, Executor, Finished, Network,
+    Platform, Prepare, PrepareError, Start,
 };
 use sha2::{Digest, Sha256};
 
@@ -177,20 +177,43 @@ impl House {
         let prepare = Prepare { runtime: "wasm", handler: "", package, durable: Durable::No };
         let prepared = self.executor.prepare(&prepare, &artifact_dir)?;
         assert!(prepared.artifact_bytes > package.len() as u64);
-        Ok(Code {
-            tenant: tenant.parse().unwrap(),
-            function: name.parse().unwrap(),
-            version: Version(1),
-            runtime: "wasm".into(),
-            handler: String::new(),
-            environment: vec![("GREETING".into(), "hello".into())],
-            network: Network::None,
-            timeout: Duration::from_secs(60),
-            response_bytes_max: 1 << 20,
-            durable: Durable::No,
-            hash: Sha256::digest(package).into(),
-            artifact_dir,
-        })
+        Ok(code(tenant, name, Sha256::digest(package).into(), artifact_dir))
+    }
+
+    /// A committed guest, instrumented and prepared as a durable function.
+    pub(crate) fn deploy_durable(&self, guest: &str) -> Code {
+        self.deploy_durable_package(&guest.replace('.', "-"), &guest_package(guest)).unwrap()
+    }
+
+    pub(crate) fn deploy_durable_package(
+        &self,
+        name: &str,
+        package: &[u8],
+    ) -> Result<Code, PrepareError> {
+        let durable = Durable::Yes;
+        let package = Prepare { runtime: "wasm", handler: "", package, durable };
+        let instrumented = self.executor.instrument(&package)?;
+        self.deploy_instrumented(name, instrumented.as_deref().unwrap_or(package.package))
+    }
+
+    /// What `instrument` made, prepared as a durable function.
+    pub(crate) fn deploy_instrumented(
+        &self,
+        name: &str,
+        package: &[u8],
+    ) -> Result<Code, PrepareError> {
+        let artifact_dir = self.new_dir();
+        let prepare = Prepare { runtime: "wasm", handler: "", package, durable: Durable::Yes };
+        self.executor.prepare(&prepare, &artifact_dir)?;
+        let hash = Sha256::digest(package).into();
+        Ok(Code { durable: Durable::Yes, ..code("acme", name, hash, artifact_dir) })
+    }
+
+    /// Runs one turn of an execution to its end.
+    #[track_caller]
+    pub(crate) fn turn(&self, code: &Code, payload: &str, turn: DurableTurn) -> Finished {
+        let id = self.start_as(code, payload.to_owned(), Some(turn));
+        self.finished(id)
     }
 
     pub(crate) fn new_dir(&self) -> PathBuf {
@@ -202,6 +225,15 @@ impl House {
 
     /// Starts an invocation in the ordinary band.
     pub(crate) fn start(&self, code: &Code, payload: impl Into<Bytes>) -> InvocationId {
+        self.start_as(code, payload, None)
+    }
+
+    pub(crate) fn start_as(
+        &self,
+        code: &Code,
+        payload: impl Into<Bytes>,
+        durable: Option<DurableTurn>,
+    ) -> InvocationId {
         let id = InvocationId(u128::from(self.next.fetch_add(1, Ordering::Relaxed)));
         self.executor.start(Start {
             id,
@@ -212,7 +244,7 @@ impl House {
             deadline: Timestamp::from_millis(123_456),
             token: "token".into(),
             traceparent: Some("00-trace".into()),
-            durable: None,
+            durable,
         });
         id
     }
@@ -258,10 +290,33 @@ impl House {
     }
 }
 
+fn code(tenant: &str, name: &str, hash: [u8; 32], artifact_dir: PathBuf) -> Code {
+    Code {
+        tenant: tenant.parse().unwrap(),
+        function: name.parse().unwrap(),
+        version: Version(1),
+        runtime: "wasm".into(),
+        handler: String::new(),
+        environment: vec![("GREETING".into(), "hello".into())],
+        network: Network::None,
+        timeout: Duration::from_secs(60),
+        response_bytes_max: 1 << 20,
+        durable: Durable::No,
+        hash,
+        artifact_dir,
+    }
+}
+
 /// The bytes of a committed guest.
 pub(crate) fn guest_package(guest: &str) -> Vec<u8> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    if let Some(script) = guest.strip_suffix(".js") {
+        let source = examples.join("functions/javascript").join(script).with_extension("js");
+        return runtime::wasm::javascript(&std::fs::read_to_string(source).unwrap()).unwrap();
+    }
     let path = match guest {
+        "journey" => examples.join("functions/rust-durable/journey.wasm"),
+        "review" => examples.join("functions/assemblyscript/review.wasm"),
         "home" => examples.join("shop/home/home.wasm"),
         _ => examples.join("guests").join(guest).with_extension("wasm"),
     };

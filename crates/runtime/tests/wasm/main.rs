@@ -5,6 +5,10 @@
 
 mod artifacts;
 mod calls;
+mod durable;
+mod durable_deploy;
+mod durable_image;
+mod durable_languages;
 mod failures;
 mod house;
 mod imports;

@@ -8,7 +8,6 @@ use wasmtime::{Caller, Linker};
 
 use super::super::host::{Guest, Host};
 use super::{MODULE, clock, errno};
-use crate::kernel;
 
 const SUBSCRIPTIONS_MAX: u32 = 1024;
 const SUBSCRIPTION_BYTES: u32 = 48;
@@ -92,7 +91,9 @@ fn read(guest: &Guest<'_>, at: u32, now: Timestamp) -> wasmtime::Result<Subscrip
     let is_absolute = bytes[40] & ABSOLUTE != 0;
     let due = match (is_absolute, clock) {
         (true, clock::REALTIME) => Timestamp(timeout),
-        (true, _) => now + Duration::from_nanos(timeout.saturating_sub(kernel::monotonic_nanos())),
+        (true, _) => {
+            now + Duration::from_nanos(timeout.saturating_sub(guest.host.wasi.monotonic()))
+        }
         (false, _) => now + Duration::from_nanos(timeout),
     };
     Ok(Subscription { user_data, tag, due: Some(due), error: errno::SUCCESS })

@@ -75,6 +75,7 @@ fn fd_read(
         let copied = buffer.len().min(input.len());
         buffer[..copied].copy_from_slice(&input[..copied]);
         input.advance(copied);
+        host.wasi.input_read += copied as u64;
         read += copied;
     }
     guest.write_u32(to, u32::try_from(read).unwrap_or(u32::MAX))?;
