@@ -11,6 +11,7 @@
 //!   tenant.
 
 mod auth;
+mod connection;
 mod metrics;
 pub mod own;
 pub mod problem;
@@ -18,27 +19,19 @@ pub mod problem;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use node::Handle;
 use tokio::net::TcpListener;
 
+use crate::connection::Patience;
+
 /// Serves all protocols until `stop` ends, then takes no new connection and ends when the requests
 /// under way are answered.
-///
-/// # Errors
-/// None today: a connection that fails ends alone.
 pub async fn serve(
     listener: TcpListener,
     handle: Handle,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    // Answers are small: waiting to fill a packet would only delay them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router(handle)).with_graceful_shutdown(stop).await
+) {
+    connection::serve(listener, router(handle), Patience::LIMITS, stop).await;
 }
 
 /// All routes.

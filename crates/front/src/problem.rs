@@ -8,10 +8,14 @@ use node::{Error, ErrorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::connection::Silent;
+
 /// Code of a path that is not served.
 pub const NO_SUCH_ROUTE: &str = "no-such-route";
 /// Code of a method that a path does not know.
 pub const METHOD_NOT_ALLOWED: &str = "method-not-allowed";
+/// Code of a body that its sender did not finish.
+pub const REQUEST_TIMEOUT: &str = "request-timeout";
 
 /// A refusal as it is sent: `application/problem+json`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -98,6 +102,16 @@ impl Problem {
         Error::new(ErrorKind::Invalid, detail).into()
     }
 
+    /// A body that cannot be read to its end.
+    pub(crate) fn of_body(error: &(dyn std::error::Error + 'static)) -> Self {
+        match Silent::find(error) {
+            Some(silent) => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT, silent.to_string())
+            }
+            None => Self::invalid(format!("the body broke off: {error}")),
+        }
+    }
+
     /// A function that failed.
     pub(crate) fn of_failure(id: InvocationId, failure: &Failure) -> Self {
         let status = status_of_failure(failure.kind);
@@ -182,6 +196,7 @@ mod tests {
         FailureKind::ALL.iter().for_each(|kind| check(kind.code(), status_of_failure(*kind)));
         check(NO_SUCH_ROUTE, StatusCode::NOT_FOUND);
         check(METHOD_NOT_ALLOWED, StatusCode::METHOD_NOT_ALLOWED);
+        check(REQUEST_TIMEOUT, StatusCode::REQUEST_TIMEOUT);
     }
 
     #[test]

@@ -10,6 +10,10 @@ pub const CLASS_NAME_BYTES_MAX: usize = 32;
 pub const NAME_BYTES_MAX: usize = 64;
 /// Payload of a call and of its answer, unless the operator sets another cap.
 pub const PAYLOAD_BYTES_DEFAULT: usize = 16 << 20;
+/// Silence of a client before a request, or inside the head of one.
+pub const HEAD_SILENCE_MAX: Duration = Duration::from_secs(75);
+/// Silence of a client inside a request's body.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Logs kept of one invocation; what comes after is counted and dropped.
 pub const LOG_BYTES_MAX: usize = 256 << 10;
 /// A code package as it is uploaded.

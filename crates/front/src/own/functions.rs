@@ -130,5 +130,8 @@ pub(crate) fn json_problem(error: &JsonRejection) -> Problem {
         let message = format!("the body is too large: {}", error.body_text());
         return node::Error::new(node::ErrorKind::PayloadTooLarge, message).into();
     }
-    Problem::invalid(error.body_text())
+    match error {
+        JsonRejection::BytesRejection(_) => Problem::of_body(error),
+        _ => Problem::invalid(error.body_text()),
+    }
 }

@@ -138,7 +138,7 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> Result<Bytes, Problem>
             let message = format!("the payload is over the cap of {bytes_max} bytes");
             return node::Error::new(node::ErrorKind::PayloadTooLarge, message).into();
         }
-        Problem::invalid(format!("the body broke off: {error}"))
+        Problem::of_body(&error)
     })
 }
 
