@@ -22,6 +22,12 @@ pub(crate) struct Args {
     /// What runs: the same for the flood and for the top class
     #[arg(long, value_enum, default_value_t = Mix::Wasm)]
     runtime: Mix,
+    /// Policies to compare
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "xx,hermod,fifo")]
+    policies: Vec<String>,
+    /// Length of each of the two phases: the top class alone, and with the flood
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=600))]
+    seconds: u16,
     #[command(flatten)]
     common: Common,
 }
@@ -36,7 +42,6 @@ enum Mix {
     Mixed,
 }
 
-const POLICIES: [&str; 3] = ["xx", "hermod", "fifo"];
 /// Offered, as a multiple of what the machine can do of it.
 const FLOOD: f64 = 10.0;
 const TOP_SHARE: f64 = 0.3;
@@ -52,13 +57,15 @@ struct Lengths {
 }
 
 impl Lengths {
-    const fn of(common: &Common) -> Self {
-        let (measure_ms, phase_ms, drain_ms) =
-            if common.quick { (100, 500, 100) } else { (1_500, 8_000, 1_000) };
+    fn of(args: &Args) -> Self {
+        if args.common.quick {
+            let [short, phase] = [100, 500].map(Duration::from_millis);
+            return Self { measure: short, phase, drain: short };
+        }
         Self {
-            measure: Duration::from_millis(measure_ms),
-            phase: Duration::from_millis(phase_ms),
-            drain: Duration::from_millis(drain_ms),
+            measure: Duration::from_millis(1_500),
+            phase: Duration::from_secs(args.seconds.into()),
+            drain: Duration::from_secs(1),
         }
     }
 }
@@ -75,11 +82,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let origin = Origin::load(&args.common);
     origin.print("flood");
     let folder = temporary_folder()?;
-    let lengths = Lengths::of(&args.common);
+    let lengths = Lengths::of(args);
     let parts = parts(args.runtime);
     let mut capacities: Option<Vec<f64>> = None;
     let (mut runs, mut notes) = (Vec::new(), Vec::new());
-    for policy in POLICIES {
+    for policy in &args.policies {
         let data_dir = data_dir(folder.path(), policy);
         let listen = ANY_PORT;
         let mut platform = Platform::start(Start { policy, data_dir: &data_dir, listen })?;
