@@ -18,6 +18,7 @@ pub mod problem;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 use node::Handle;
 use tokio::net::TcpListener;
@@ -45,9 +46,18 @@ pub fn router(handle: Handle) -> Router {
         .with_state(handle)
 }
 
-/// Answers as long as the process can.
-async fn health() -> &'static str {
-    "ok\n"
+/// Answers as long as the process can; 503 while a runtime that is there cannot start functions.
+async fn health(State(handle): State<Handle>) -> (StatusCode, String) {
+    let runtimes = handle.runtimes().into_iter();
+    let troubles: Vec<String> = runtimes
+        .filter_map(|runtime| {
+            Some(format!("{} functions: {}\n", runtime.kind.as_str(), runtime.trouble?))
+        })
+        .collect();
+    match troubles.as_slice() {
+        [] => (StatusCode::OK, "ok\n".to_owned()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, troubles.concat()),
+    }
 }
 
 async fn prometheus(State(handle): State<Handle>) -> axum::response::Response {

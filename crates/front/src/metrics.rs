@@ -2,7 +2,7 @@
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use node::{ClassStatus, MachineStatus, Phase, Status};
+use node::{ClassStatus, MachineStatus, Phase, RuntimeStatus, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -38,6 +38,7 @@ impl Collector for Snapshot {
         ends(&mut encoder, &status.classes)?;
         latency(&mut encoder, &status.classes)?;
         machines(&mut encoder, &status.machines, &status.classes)?;
+        runtimes(&mut encoder, &status.runtimes)?;
         gauge(
             &mut encoder,
             "async_pending",
@@ -143,6 +144,22 @@ fn machines(
             let labels = [("machine", name.as_str()), ("what", what)];
             family.encode_family(&labels)?.encode_gauge(&bytes.0)?;
         }
+    }
+    Ok(())
+}
+
+fn runtimes(encoder: &mut DescriptorEncoder<'_>, runtimes: &[RuntimeStatus]) -> Encoded {
+    let help = "Whether a runtime can start functions";
+    let mut family = encoder.encode_descriptor("runtime_up", help, None, MetricType::Gauge)?;
+    for runtime in runtimes {
+        let is_up = u64::from(runtime.trouble.is_none());
+        family.encode_family(&[("kind", runtime.kind.as_str())])?.encode_gauge(&is_up)?;
+    }
+    let help = "Times that a part of a runtime died and was started again";
+    let name = "runtime_restarts";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for runtime in runtimes {
+        counter(&mut family, &[("kind", runtime.kind.as_str())], runtime.restarts)?;
     }
     Ok(())
 }

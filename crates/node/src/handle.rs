@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Durable, FunctionName, InvocationId, Kind, PriceList, Timestamp, Version, limits};
+use runtime::{Condition, Executor};
 use store::{BlobHash, Change, Cursor, Day, Detail, FunctionSpec, Grouping, InvocationQuery};
 use tokio::sync::oneshot;
 
@@ -13,14 +14,14 @@ use crate::catalog::{max_class, suspends};
 use crate::control::Message;
 use crate::error::{Error, ErrorKind};
 use crate::ids;
-use crate::inner::{Inner, Wanted, bad_package, internal, make_artifact, storage};
+use crate::inner::{Executors, Inner, Wanted, bad_package, internal, make_artifact, storage};
 use crate::queue::QueueEvent;
 use crate::record::{from_peek, from_record};
 use crate::settings::Access;
 use crate::tenants::{default_tenant, role_of};
 use crate::types::{
     BillQuery, BillRow, DeadLetter, FunctionInfo, InvocationFilter, InvocationInfo, Invoke,
-    Invoked, NewFunction, Page, Principal, Role, Status,
+    Invoked, NewFunction, Page, Principal, Role, RuntimeStatus, Status,
 };
 use crate::writer::Write;
 
@@ -81,6 +82,19 @@ impl Handle {
     #[must_use]
     pub fn in_force(&self) -> &[String] {
         &self.inner.in_force
+    }
+
+    /// How each runtime is.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<RuntimeStatus> {
+        let Executors { wasm, process } = &self.inner.executors;
+        let kinds = [(Kind::Wasm, wasm), (Kind::Process, process)];
+        let there = kinds.iter().filter_map(|(kind, executor)| Some((*kind, executor.as_ref()?)));
+        let status = |(kind, executor): (Kind, &Arc<dyn Executor>)| {
+            let Condition { trouble, restarts } = executor.condition();
+            RuntimeStatus { kind, trouble, restarts }
+        };
+        there.map(status).collect()
     }
 
     /// The node's clock.
@@ -350,6 +364,7 @@ impl Handle {
             in_force: self.inner.in_force.clone(),
             classes,
             machines,
+            runtimes: self.runtimes(),
             async_pending: self.inner.async_pending.load(Ordering::Relaxed),
             receipts_pending: self.inner.receipts_pending.load(Ordering::Relaxed),
         }

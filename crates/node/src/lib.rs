@@ -41,5 +41,6 @@ pub use start::{Node, StartError};
 pub use types::{
     BillQuery, BillRow, ClassStatus, DeadLetter, Durations, FunctionInfo, InvocationFilter,
     InvocationInfo, InvocationStatus, Invoke, Invoked, KeyInfo, MachineStatus, NewFunction, NewKey,
-    NewTenant, Page, Phase, PhaseHistogram, Principal, Role, Status, Step, TenantInfo,
+    NewTenant, Page, Phase, PhaseHistogram, Principal, Role, RuntimeStatus, Status, Step,
+    TenantInfo,
 };

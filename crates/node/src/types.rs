@@ -362,10 +362,23 @@ pub struct Status {
     pub classes: Vec<ClassStatus>,
     /// By machine.
     pub machines: Vec<MachineStatus>,
+    /// Of each runtime that is there.
+    pub runtimes: Vec<RuntimeStatus>,
     /// Asynchronous calls accepted and not finished.
     pub async_pending: u64,
     /// Receipts not yet in the store.
     pub receipts_pending: u64,
+}
+
+/// How a runtime is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeStatus {
+    /// The kind of function that it runs.
+    pub kind: Kind,
+    /// Why it cannot start functions now.
+    pub trouble: Option<String>,
+    /// Times that a part of it died and was started again.
+    pub restarts: u64,
 }
 
 /// One class's lane.

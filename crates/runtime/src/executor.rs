@@ -58,6 +58,11 @@ pub trait Executor: Send + Sync {
     /// Forgets warm instances of a function's versions (it was deleted), or all idle ones.
     fn reclaim(&self, which: Reclaim<'_>);
 
+    /// Whether it can start functions now.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+
     /// What of isolation and scheduling is in force on this machine, one line each, for a person.
     fn in_force(&self) -> Vec<String> {
         Vec::new()
@@ -300,6 +305,15 @@ pub struct MemoryUse {
     pub invocations: Vec<(InvocationId, Bytes64)>,
     /// By warm instances that run nothing.
     pub idle: Bytes64,
+}
+
+/// How a runtime is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Why it cannot start functions now.
+    pub trouble: Option<String>,
+    /// Times that a part of it died and was started again.
+    pub restarts: u64,
 }
 
 /// Which warm instances to forget.

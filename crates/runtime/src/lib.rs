@@ -29,7 +29,7 @@ pub mod wasm;
 
 pub use clock::Clock;
 pub use executor::{
-    Call, CallMode, CallResult, Code, Durable, DurableTurn, Ended, Event, Events, Executor,
-    Finished, Logs, MemoryUse, Network, Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
-    TokenMaker,
+    Call, CallMode, CallResult, Code, Condition, Durable, DurableTurn, Ended, Event, Events,
+    Executor, Finished, Logs, MemoryUse, Network, Platform, Prepare, PrepareError, Prepared,
+    Reclaim, Start, TokenMaker,
 };
