@@ -73,7 +73,7 @@ pub(crate) struct Args {
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,
-    /// End with the process that started this one; in a session of its own
+    /// End with the process that started this one
     #[arg(long, hide = true)]
     with_parent: bool,
     /// Configuration file; flags and environment variables go before it
@@ -100,18 +100,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends with the parent, and competes for the cores as a group of its own.
-///
-/// Where the kernel groups processes by session (autogroup), nice values count only inside a group,
-/// and this whole process, control plane and Wasm functions, would weigh as much as one sandbox.
+/// Ends with the parent.
 fn follow_parent() -> anyhow::Result<()> {
     let told = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
-    told.context("ask to be told of the parent's end")?;
-    // Where this is not permitted, or not grouped, the server runs as any other.
-    if nix::unistd::setsid().is_ok() {
-        let _ = std::fs::write("/proc/self/autogroup", "-20");
-    }
-    Ok(())
+    told.context("ask to be told of the parent's end")
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -84,6 +84,7 @@ impl Bench {
             pool_per_interpreter: pool,
             idle_max: 1,
             idle_age: BOUND,
+            cores: None,
         };
         let sink = Arc::new(move |event| drop(sender.send((Instant::now(), event))));
         let executor = ProcessExecutor::start(config, sink, Arc::new(Nobody)).unwrap();

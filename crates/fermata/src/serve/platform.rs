@@ -98,10 +98,14 @@ fn wasm(config: &Config, clock: Clock) -> ExecutorMaker {
 fn process(config: &Config, clock: Clock) -> ExecutorMaker {
     let state_dir = config.data.join("sandboxes");
     let memory_bytes = config.memory.0.saturating_mul(u64::from(config.machines));
+    // Under a policy without classes functions share the cores.
+    let machines = usize::try_from(config.machines).unwrap_or(usize::MAX);
+    let cores = (config.policy == "xx").then(|| config.cores.saturating_mul(machines));
     Box::new(move |events, platform| {
         let program = std::env::current_exe()?;
         let options = process::Config {
             warden: vec![program.into(), process::WARDEN_ARG.into()],
+            cores,
             ..process::Config::new(state_dir, memory_bytes, clock, Handle::current())
         };
         Ok(ProcessExecutor::start(options, events, platform)?)
@@ -111,9 +115,7 @@ fn process(config: &Config, clock: Clock) -> ExecutorMaker {
 /// Whether the control plane can stand above functions, tried on a thread that ends.
 fn kernel_in_force() -> String {
     let tried = std::thread::spawn(|| kernel::apply(0, kernel::CONTROL)).join();
-    let autogroup = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
-    let grouped = autogroup.is_ok_and(|text| text.trim() == "1");
-    let ranks = match tried {
+    match tried {
         Ok(Ok(())) => {
             "lowest class SCHED_IDLE, others nice 10 to -15, control plane nice -20".to_owned()
         }
@@ -122,12 +124,5 @@ fn kernel_in_force() -> String {
              run as root or grant CAP_SYS_NICE"
         ),
         Err(_) => "unknown: the thread that tried ended early".to_owned(),
-    };
-    if grouped {
-        format!(
-            "{ranks}; autogroup is on, so other sessions share the cores with this server as one"
-        )
-    } else {
-        ranks
     }
 }

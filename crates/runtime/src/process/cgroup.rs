@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use model::limits;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// The groups of one server's sandboxes. What is `None` the machine does not offer.
@@ -42,6 +43,14 @@ pub(super) enum Hierarchy {
     V2,
 }
 
+/// What the name of a server's own group ends with, in version 1.
+const SERVER: &str = "-server";
+/// The server's own group, in version 2.
+const CONTROL: &str = "fermata-control";
+/// The largest weights that the kernel takes.
+const SHARES_MAX: &str = "262144";
+const WEIGHT_MAX: &str = "10000";
+
 /// The ways into a sandbox's groups. They are those that do not make the whole machine wait: moving
 /// a process between groups in the ordinary way stops every fork and exit for milliseconds.
 #[derive(Default)]
@@ -53,6 +62,11 @@ pub(super) struct Doors {
 }
 
 impl Place {
+    /// The server's own group, in version 1.
+    fn server(&self) -> PathBuf {
+        self.parent.join(format!("{}{SERVER}", self.prefix.trim_end_matches('-')))
+    }
+
     /// The group of sandbox `n`.
     pub(super) fn group(&self, n: u32) -> PathBuf {
         self.parent.join(format!("{}{n}", self.prefix))
@@ -99,6 +113,37 @@ impl Tree {
                 unified: Some(all),
             },
             _ => v1,
+        }
+    }
+
+    /// Puts the server and its warden in a group of their own, before which no sandbox comes;
+    /// whether that can be. Else the kernel weighs the server by its session (autogroup), less than
+    /// one sandbox of the highest class.
+    pub(super) fn enter_server(&self, warden: Pid) -> bool {
+        let Some(place) = &self.cpu else { return false };
+        match place.version {
+            Hierarchy::V1 => {
+                let group = place.server();
+                let made = fs::create_dir(&group).is_ok() || group.is_dir();
+                made && fs::write(group.join("cpu.shares"), SHARES_MAX).is_ok()
+                    && [Pid::this(), warden].iter().all(|id| enter(&group, *id))
+            }
+            // It stands there already where it had to make room for controllers.
+            Hierarchy::V2 => place.parent.parent().is_some_and(|own| {
+                let group = own.join(CONTROL);
+                group.is_dir() && fs::write(group.join("cpu.weight"), WEIGHT_MAX).is_ok()
+            }),
+        }
+    }
+
+    /// Takes the calling process out of the server's group; the last one out removes it.
+    pub(super) fn leave_server(&self) {
+        let Some(place) = self.cpu.as_ref().filter(|place| place.version == Hierarchy::V1) else {
+            return;
+        };
+        let group = place.server();
+        if group.is_dir() {
+            enter(&place.parent, Pid::this());
         }
     }
 
@@ -187,13 +232,25 @@ impl Tree {
             remove_group(&place.parent);
         }
     }
+
+    /// Removes the server's group, for the warden, who outlives the server.
+    pub(super) fn remove_server(&self) {
+        self.leave_server();
+        if let Some(place) = self.cpu.as_ref().filter(|place| place.version == Hierarchy::V1) {
+            remove_group(&place.server());
+        }
+    }
+}
+
+fn enter(group: &Path, id: Pid) -> bool {
+    fs::write(group.join("cgroup.procs"), id.to_string()).is_ok()
 }
 
 /// Lets the groups below `parent` have controllers of their own. In version 2 a group with
 /// processes cannot, so this process moves to a group beside them.
 fn share_controllers(parent: &Path) {
     let Some(own) = parent.parent() else { return };
-    let control = own.join("fermata-control");
+    let control = own.join(CONTROL);
     let controllers = "+cpu +memory +pids";
     let subtree = "cgroup.subtree_control";
     if fs::write(own.join(subtree), controllers).is_err() && fs::create_dir_all(&control).is_ok() {
@@ -239,7 +296,13 @@ fn own_group(mounts: &str, own: &str, controller: &str) -> Option<PathBuf> {
         let controllers = fields.next()?;
         controllers.split(',').any(|word| word == controller).then_some(fields.next()?)
     })?;
-    let own = own.strip_suffix("/fermata-control").unwrap_or(own);
+    // The group that an earlier start of this process put it in stands beside those wanted here.
+    let own = match own.rsplit_once('/') {
+        Some((above, CONTROL)) => above,
+        Some((above, name)) if name.starts_with("fermata-") && name.ends_with(SERVER) => above,
+        _ => own,
+    };
+    let own = if own.is_empty() { "/" } else { own };
     mounts.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut fields = before.split(' ').skip(3);
@@ -272,6 +335,9 @@ mod tests {
         assert_eq!(groups(tree.memory), Some("/sys/fs/cgroup/memory/a/b/fermata-k/s7".into()));
         assert_eq!(groups(tree.unified), Some("/sys/fs/cgroup/unified/fermata-k/s7".into()));
         assert_eq!(tree.pids, None);
+
+        let inside = Tree::parse("l", mounts, "2:cpu,cpuacct:/fermata-k-server\n0::/");
+        assert_eq!(groups(inside.cpu), Some("/sys/fs/cgroup/cpu/fermata-l-7".into()));
 
         let mounts = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate";
         let tree = Tree::parse("k", mounts, "0::/system.slice/x.service/fermata-control");

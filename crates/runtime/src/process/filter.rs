@@ -53,6 +53,8 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_quotactl_fd,
     libc::SYS_reboot,
     libc::SYS_request_key,
+    // The platform chooses the processor.
+    libc::SYS_sched_setaffinity,
     libc::SYS_setdomainname,
     libc::SYS_sethostname,
     libc::SYS_setns,

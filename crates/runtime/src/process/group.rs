@@ -8,10 +8,12 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::cgroup::{Hierarchy, Place, Tree};
+use super::cores::Processor;
 use super::shared::unpoisoned;
 use super::sys::read_again;
 use crate::kernel::{self, Band};
@@ -20,6 +22,8 @@ const NICE_LOWEST: i8 = 19;
 const WEIGHT_MIN: f64 = 2.0;
 /// One step of nice is this much more or less of a core.
 const NICE_STEP: f64 = 1.25;
+/// From then on a stop that has not taken hold is helped by the highest weight.
+const STOP_PATIENCE: Duration = Duration::from_millis(20);
 
 /// One sandbox's groups, open.
 pub(super) struct Group {
@@ -31,12 +35,18 @@ pub(super) struct Group {
     threads: PathBuf,
     scheduling: Option<Scheduling>,
     weighing: Mutex<Weighing>,
+    /// Where its threads may run, if that was told.
+    pinned: Mutex<Option<Processor>>,
 }
 
 struct Weighing {
     band: Band,
-    /// Whether it is to notice a stop soon, whatever its band.
+    /// Whether it is to have no core.
+    is_stopped: bool,
+    /// Whether it is to notice its stop soon, whatever its band.
     is_urgent: bool,
+    /// What the kernel was told last; it takes its time over each change.
+    told: Option<Band>,
 }
 
 struct Scheduling {
@@ -92,13 +102,35 @@ impl Group {
             oom,
             threads: any.group(n).join(threads),
             scheduling: tree.cpu.as_ref().map(|place| open_scheduling(place, n)).transpose()?,
-            weighing: Mutex::new(Weighing { band: Band::Normal { nice: 0 }, is_urgent: false }),
+            weighing: Mutex::new(Weighing {
+                band: Band::Normal { nice: 0 },
+                is_stopped: false,
+                is_urgent: false,
+                told: None,
+            }),
+            pinned: Mutex::new(None),
         })
+    }
+
+    /// Lets its threads, and those that they make, run on this processor only.
+    pub(super) fn pin(&self, processor: Processor) {
+        let mut pinned = unpoisoned(&self.pinned);
+        let mut only = CpuSet::new();
+        if *pinned == Some(processor) || only.set(processor.0).is_err() {
+            return;
+        }
+        let threads = fs::read_to_string(&self.threads).unwrap_or_default();
+        for id in threads.lines().filter_map(|id| id.parse().ok()) {
+            // It may have ended.
+            let _ = sched_setaffinity(Pid::from_raw(id), &only);
+        }
+        // The program of a new sandbox may not be there yet.
+        *pinned = (!threads.is_empty()).then_some(processor);
     }
 
     /// Begins to take all cores away. [`Group::await_stop`] tells when that took hold.
     pub(super) fn stop(&self) {
-        self.set_urgent(true);
+        unpoisoned(&self.weighing).is_stopped = true;
         match &self.stop {
             Stop::Freeze { freeze, .. } => ignore_gone(freeze.write_at(b"1", 0)),
             Stop::Signal { processes } => signal_all(processes, Signal::SIGSTOP),
@@ -107,31 +139,44 @@ impl Group {
 
     /// Lets it use cores again.
     pub(super) fn go_on(&self) {
-        self.set_urgent(false);
+        {
+            let mut weighing = unpoisoned(&self.weighing);
+            (weighing.is_stopped, weighing.is_urgent) = (false, false);
+            self.tell(&mut weighing);
+        }
         match &self.stop {
             Stop::Freeze { freeze, .. } => ignore_gone(freeze.write_at(b"0", 0)),
             Stop::Signal { processes } => signal_all(processes, Signal::SIGCONT),
         }
     }
 
-    /// Waits until a stop took hold, at most for `bound`; whether it did.
+    /// Waits until a stop took hold, at most for `bound` and for as long as it `is_wanted`; whether
+    /// it did.
     ///
-    /// It looks again and again: the kernel would tell, but at most once in ten milliseconds.
-    pub(super) fn await_stop(&self, bound: Duration) -> bool {
-        const PAUSE_FIRST: Duration = Duration::from_micros(10);
+    /// It looks again and again: the kernel would tell, but at most once in ten milliseconds. What
+    /// has a core stops at once. What has none needs one to stop on, and in a low band may wait for
+    /// it for long, using none. It is given a high weight for that, but late: the kernel's scheduler
+    /// lets a group keep the core time that it was owed at its old weight, so each moment of a high
+    /// weight is paid for, after it, by those above the group's own band.
+    pub(super) fn await_stop(&self, bound: Duration, is_wanted: impl Fn() -> bool) -> bool {
+        const PAUSE_FIRST: Duration = Duration::from_micros(50);
         const PAUSE_MAX: Duration = Duration::from_millis(1);
-        let deadline = Instant::now() + bound;
+        let begin = Instant::now();
         let mut pause = PAUSE_FIRST;
         while !self.is_stopped() {
-            if Instant::now() >= deadline {
+            let waited = begin.elapsed();
+            if waited >= bound || !is_wanted() {
                 return false;
+            }
+            if waited >= STOP_PATIENCE {
+                self.urge();
             }
             if let Stop::Signal { processes } = &self.stop {
                 // A process that was forked between two looks has had no signal yet.
                 signal_all(processes, Signal::SIGSTOP);
             }
             thread::sleep(pause);
-            pause = (pause + pause / 4).min(PAUSE_MAX);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         true
     }
@@ -191,18 +236,24 @@ impl Group {
     pub(super) fn set_band(&self, band: Band) {
         let mut weighing = unpoisoned(&self.weighing);
         weighing.band = band;
-        if !weighing.is_urgent {
-            self.weigh(band);
-        }
+        self.tell(&mut weighing);
     }
 
     /// A process notices only on a core that it is to stop. One that the kernel keeps from all
     /// cores, by its low band, could hold what is taken from it for long.
-    fn set_urgent(&self, is_urgent: bool) {
+    fn urge(&self) {
         let mut weighing = unpoisoned(&self.weighing);
-        if weighing.is_urgent != is_urgent {
-            weighing.is_urgent = is_urgent;
-            self.weigh(if is_urgent { kernel::CONTROL } else { weighing.band });
+        // It may have been let go on meanwhile.
+        weighing.is_urgent = weighing.is_stopped;
+        self.tell(&mut weighing);
+    }
+
+    fn tell(&self, weighing: &mut Weighing) {
+        let band = if weighing.is_urgent { kernel::CONTROL } else { weighing.band };
+        // Without a group of its own, each new thread has to be told.
+        if weighing.told != Some(band) || self.scheduling.is_none() {
+            weighing.told = Some(band);
+            self.weigh(band);
         }
     }
 

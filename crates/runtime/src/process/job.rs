@@ -11,6 +11,7 @@ use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 use tokio::sync::oneshot;
 
+use super::group::Group;
 use super::meter::MemoryMeter;
 use super::sandbox::{Next, Sandbox};
 use super::shared::{Shared, unpoisoned};
@@ -65,6 +66,12 @@ struct Inner {
     answers: Vec<(oneshot::Sender<CallResult>, CallResult)>,
 }
 
+impl Inner {
+    fn is_stopping(&self) -> bool {
+        self.core == Core::Stopping && !self.is_finished
+    }
+}
+
 impl Job {
     pub(super) fn new(start: Start, shared: Arc<Shared>) -> Arc<Self> {
         let inner = Inner {
@@ -113,6 +120,19 @@ impl Job {
         self.opened(&mut self.lock());
     }
 
+    /// It has a core from now on.
+    fn take_core(&self, group: &Group) {
+        if let Some(cores) = &self.shared.cores {
+            group.pin(cores.take(self.id()));
+        }
+    }
+
+    fn give_core_back(&self) {
+        if let Some(cores) = &self.shared.cores {
+            cores.give_back(self.id());
+        }
+    }
+
     fn opened(&self, inner: &mut Inner) {
         let Some(sandbox) = inner.sandbox.clone() else { return };
         let Some(group) = sandbox.group() else { return };
@@ -121,7 +141,11 @@ impl Job {
         inner.cpu_last = inner.cpu_before;
         inner.memory.sample(Instant::now(), group.memory_bytes());
         match inner.core {
-            Core::Held | Core::Blocked => group.go_on(),
+            Core::Held => {
+                self.take_core(group);
+                group.go_on();
+            }
+            Core::Blocked => group.go_on(),
             Core::Stopping | Core::Stopped | Core::Unblocked => group.stop(),
         }
         self.try_deliver(inner);
@@ -139,6 +163,9 @@ impl Job {
         let Some(asking) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.take_asking()) else {
             return;
         };
+        if let Some(group) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
+            self.take_core(group);
+        }
         inner.is_delivered = true;
         let at = self.shared.clock.now();
         self.emit(Event::Running { id: self.id(), at, cold: inner.is_cold });
@@ -156,6 +183,7 @@ impl Job {
         if inner.is_finished || inner.core != Core::Held {
             return;
         }
+        self.give_core_back();
         let sandbox = inner.sandbox.clone();
         match sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
             Some(group) => {
@@ -174,12 +202,14 @@ impl Job {
     pub(super) fn await_stop(&self) {
         let sandbox = self.lock().sandbox.clone();
         let group = sandbox.as_ref().and_then(|sandbox| sandbox.group());
-        if group.is_some_and(|group| !group.await_stop(super::STOP_BOUND)) {
+        let is_wanted = || self.lock().is_stopping();
+        if group.is_some_and(|group| !group.await_stop(super::STOP_BOUND, is_wanted)) && is_wanted()
+        {
             // Such a thread waits in the kernel and cannot be interrupted; it uses no core.
             tracing::debug!(id = %self.id(), "a thread takes long to stop");
         }
         let mut inner = self.lock();
-        if inner.core == Core::Stopping && !inner.is_finished {
+        if inner.is_stopping() {
             inner.core = Core::Stopped;
             self.emit(Event::Stopped { id: self.id(), at: self.shared.clock.now() });
         }
@@ -195,6 +225,7 @@ impl Job {
         inner.core = Core::Held;
         inner.quiet_looks = 0;
         if let Some(group) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
+            self.take_core(group);
             group.go_on();
         }
         for (waiting, answer) in std::mem::take(&mut inner.answers) {
@@ -221,6 +252,7 @@ impl Job {
     fn block(&self, inner: &mut Inner) {
         if inner.core == Core::Held && !inner.is_finished {
             inner.core = Core::Blocked;
+            self.give_core_back();
             // The way into its waiting is not yet "used a core again".
             inner.quiet_looks = 0;
             self.emit(Event::Blocked { id: self.id() });
@@ -293,6 +325,7 @@ impl Job {
         if std::mem::replace(&mut inner.is_finished, true) {
             return false;
         }
+        self.give_core_back();
         inner.answers.clear();
         let sandbox = inner.sandbox.take();
         let (mut cpu, mut logs) = (0, Logs::default());

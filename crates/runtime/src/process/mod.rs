@@ -10,14 +10,19 @@
 //! mounted, or a new one. It calls the server ([`api`]) over a listening socket that was made in
 //! its own network namespace, so the server knows who calls without a name or a secret.
 //!
+//! The warden is watched ([`guard`]): where it dies, so do all sandboxes; what ran in them fails,
+//! and a new warden is started.
+//!
 //! Preemption: the sandbox's control group is frozen as a whole ([`group`]); no process in it can
 //! notice, refuse or undo that.
 
 mod api;
 mod bootstrap;
 mod cgroup;
+mod cores;
 mod filter;
 mod group;
+mod guard;
 mod init;
 mod interpreter;
 mod job;
@@ -36,35 +41,32 @@ mod wire;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use model::{Failure, InvocationId};
-use nix::sys::socket::{setsockopt, sockopt};
 use tokio::runtime::Handle;
 
 pub use self::warden::{WARDEN_ARG, warden_main};
 
 use self::cgroup::Tree;
+use self::guard::Warden;
 use self::interpreter::Interpreter;
 use self::job::{Afterwards, Job};
 use self::shared::{Parts, Shared, unpoisoned};
-use self::wire::{Answer, Order, Plan};
+use self::wire::Plan;
 use crate::Clock;
 use crate::executor::{
-    Code, Events, Executor, MemoryUse, Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+    Code, Condition, Events, Executor, MemoryUse, Platform, Prepare, PrepareError, Prepared,
+    Reclaim, Start,
 };
 use crate::kernel::Band;
 use crate::package;
 
 /// Longest wait for a stop to take hold; what takes longer waits in the kernel.
 const STOP_BOUND: Duration = Duration::from_millis(250);
-/// Longest wait for the warden's first word.
-const START_BOUND_SECONDS: i64 = 30;
 /// Longest wait for sandboxes to go at shutdown.
 const CLOSE_BOUND: Duration = Duration::from_secs(10);
 /// What a `provided` package must have.
@@ -74,7 +76,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Runs functions as sandboxed processes.
 pub struct ProcessExecutor {
     shared: Arc<Shared>,
-    warden: Mutex<Option<Child>>,
+    /// Whether the server competes as a group above the sandboxes'.
+    has_own_group: bool,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -97,6 +100,8 @@ pub struct Config {
     pub idle_max: usize,
     /// How long one may be idle.
     pub idle_age: Duration,
+    /// Cores that functions hold one at a time; none where they share them.
+    pub cores: Option<usize>,
 }
 
 impl Config {
@@ -112,6 +117,7 @@ impl Config {
             pool_per_interpreter: 2,
             idle_max: 64,
             idle_age: Duration::from_secs(600),
+            cores: None,
         }
     }
 }
@@ -122,55 +128,36 @@ impl ProcessExecutor {
     /// # Errors
     /// The warden could not be started, or cannot make sandboxes here; the message says why.
     pub fn start(
-        config: Config,
+        mut config: Config,
         events: Events,
         platform: Arc<dyn Platform>,
     ) -> io::Result<Arc<Self>> {
         let interpreters = Interpreter::find();
-        let (ours, theirs) = wire::pair()?;
-        let (program, arguments) =
-            config.warden.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let warden = Command::new(program).args(arguments).stdin(Stdio::from(theirs)).spawn()?;
         std::fs::create_dir_all(&config.state_dir)?;
-        let plan = Plan {
-            tree: Tree::discover(&key(&config.state_dir.canonicalize()?))?,
-            users_first: users_first(),
-            state_dir: config.state_dir.canonicalize()?,
-            binds: interpreters.iter().filter_map(|found| found.bind.clone()).collect(),
-            memory_bytes: config.memory_bytes,
-        };
-        wire::send(ours.as_fd(), &Order::Hello(Box::new(plan)), &[])?;
-        let patience = nix::sys::time::TimeVal::new(START_BOUND_SECONDS, 0);
-        setsockopt(&ours, sockopt::ReceiveTimeout, &patience)?;
-        let tree = match wire::receive(&ours)? {
-            Some((Answer::Ready(ready), _)) => *ready.map_err(io::Error::other)?,
-            _ => return Err(io::Error::other("the warden ended at once")),
-        };
-        setsockopt(&ours, sockopt::ReceiveTimeout, &nix::sys::time::TimeVal::new(0, 0))?;
+        config.state_dir = config.state_dir.canonicalize()?;
+        let tree = Tree::discover(&key(&config.state_dir))?;
+        let warden = Warden::start(&config, &interpreters, tree)?;
+        let has_own_group = warden.tree.enter_server(warden.id());
         let (stops, stopping) = mpsc::channel::<Arc<Job>>();
         let parts = Parts {
             config,
             events,
             platform,
-            tree,
+            tree: warden.tree.clone(),
             users_first: users_first(),
             interpreters,
-            warden: ours,
+            line: warden.line(),
             stops,
         };
         let shared = Shared::new(parts);
-        let (listening, sampling) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (guarding, sampling) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![
-            named("process-warden", move || listening.listen())?,
+            named("process-warden", move || guard::run(&guarding, warden))?,
             named("process-stops", move || await_stops(&stopping))?,
             named("process-looks", move || sampler::run(&sampling))?,
         ];
         shared.refill();
-        Ok(Arc::new(Self {
-            shared,
-            warden: Mutex::new(Some(warden)),
-            threads: Mutex::new(threads),
-        }))
+        Ok(Arc::new(Self { shared, has_own_group, threads: Mutex::new(threads) }))
     }
 
     /// What is in force on this machine, for the log at start-up.
@@ -198,6 +185,16 @@ impl ProcessExecutor {
         if tree.unified.is_none() {
             lines.push("without a version 2 cgroup tree functions are stopped by SIGSTOP".into());
         }
+        if self.has_own_group {
+            lines.push("server: a control group of its own, above all sandboxes".into());
+        } else {
+            lines.push("server: shares the cores with sandboxes and other sessions as one".into());
+        }
+        if self.shared.cores.is_some() {
+            lines.push(
+                "processes: each function that holds a core has a processor to itself".into(),
+            );
+        }
         lines.extend(self.shared.interpreters.iter().map(Interpreter::describe));
         lines
     }
@@ -212,7 +209,7 @@ impl ProcessExecutor {
     /// The warden's process id, while it is there.
     #[must_use]
     pub fn warden_id(&self) -> Option<u32> {
-        unpoisoned(&self.warden).as_ref().map(Child::id)
+        self.shared.line().map(|line| line.id)
     }
 
     fn available(&self) -> String {
@@ -286,6 +283,10 @@ impl Executor for ProcessExecutor {
         MemoryUse { invocations, idle: self.shared.idle_memory() }
     }
 
+    fn condition(&self) -> Condition {
+        self.shared.condition()
+    }
+
     fn reclaim(&self, which: Reclaim<'_>) {
         let taken = {
             let mut pool = unpoisoned(&self.shared.pool);
@@ -298,11 +299,8 @@ impl Executor for ProcessExecutor {
     }
 
     fn shutdown(&self) {
+        self.shared.tree.leave_server();
         self.shared.close(CLOSE_BOUND);
-        if let Some(mut warden) = unpoisoned(&self.warden).take() {
-            // It ends when its socket does.
-            let _ = warden.wait();
-        }
         for thread in std::mem::take(&mut *unpoisoned(&self.threads)) {
             if thread.thread().name() != Some("process-stops") {
                 // A thread that panicked has said so already.

@@ -48,6 +48,14 @@ impl Owner {
     }
 }
 
+/// How a sandbox came to its end.
+pub(super) enum End {
+    /// By its program.
+    Program(String),
+    /// Not by its program: it could not be made, or was ended from outside.
+    Unmade(String),
+}
+
 /// The invocation that a program asked for.
 pub(super) struct Next(pub(super) Start);
 
@@ -237,35 +245,41 @@ impl Sandbox {
     /// Follows the life of the sandbox until it ends.
     pub(super) async fn watch(self: Arc<Self>, control: OwnedFd) {
         let output = tokio::spawn(Arc::clone(&self).watch_output());
-        let mut end = String::from("the sandbox was ended");
-        let Ok(control) = sys::watchable(control.into()) else { return self.ended(&end) };
+        let mut end = End::Unmade(String::from("the sandbox was ended from outside"));
+        let Ok(control) = sys::watchable(control.into()) else { return self.ended(end) };
         while let Ok(mut ready) = control.readable().await {
             match ready.try_io(wire::receive) {
                 Err(_would_block) => {}
-                Ok(Ok(Some((news, descriptors)))) => match self.hear(news, descriptors) {
-                    None => {}
-                    Some(text) => end = text,
-                },
+                Ok(Ok(Some((news, descriptors)))) => {
+                    if let Some(heard) = self.hear(news, descriptors) {
+                        end = heard;
+                    }
+                }
                 Ok(Ok(None) | Err(_)) => break,
             }
         }
         output.abort();
-        self.ended(&end);
+        self.ended(end);
     }
 
-    fn hear(self: &Arc<Self>, news: News, mut descriptors: Vec<OwnedFd>) -> Option<String> {
+    fn hear(self: &Arc<Self>, news: News, mut descriptors: Vec<OwnedFd>) -> Option<End> {
         match news {
             News::Listening => {
                 let opened = descriptors.pop().ok_or_else(|| io::ErrorKind::InvalidData.into());
                 let error = opened.and_then(|listener| self.open(listener)).err()?;
                 self.shared.discard(self);
-                Some(format!("the sandbox could not be opened: {error}"))
+                Some(End::Unmade(format!("the sandbox could not be opened: {error}")))
             }
-            News::Broken { error } => Some(format!("the sandbox could not be made: {error}")),
-            News::Exited { code } => Some(format!("the program exited with code {code}")),
+            News::Broken { error } => {
+                Some(End::Unmade(format!("the sandbox could not be made: {error}")))
+            }
+            News::Exited { code } => {
+                Some(End::Program(format!("the program exited with code {code}")))
+            }
             News::Killed { signal } => {
                 let name = nix::sys::signal::Signal::try_from(signal).map(|signal| signal.as_str());
-                Some(format!("the program was ended by {}", name.unwrap_or("a signal")))
+                let name = name.unwrap_or("a signal");
+                Some(End::Program(format!("the program was ended by {name}")))
             }
         }
     }
@@ -301,24 +315,23 @@ impl Sandbox {
     }
 
     /// It is gone; so is the invocation that it had.
-    pub(super) fn ended(self: &Arc<Self>, end: &str) {
+    pub(super) fn ended(self: &Arc<Self>, end: End) {
         let (job, has_asked) = {
             let slot = self.lock();
             (slot.job.clone(), slot.has_asked)
         };
         if let Some(job) = job {
-            let kind = match self.group() {
-                None => FailureKind::Platform,
-                Some(group) if group.oom_kills() > 0 => FailureKind::OutOfMemory,
-                Some(_) if !has_asked => FailureKind::Init,
-                Some(_) => FailureKind::Exited,
+            let is_out_of_memory = self.group().is_some_and(|group| group.oom_kills() > 0);
+            let failure = match end {
+                _ if is_out_of_memory => Failure::new(FailureKind::OutOfMemory, "memory ran out"),
+                End::Unmade(text) => Failure::new(FailureKind::Platform, text),
+                End::Program(text) if has_asked => Failure::new(FailureKind::Exited, text),
+                End::Program(text) => {
+                    let message = format!("{text} before it asked for an invocation");
+                    Failure::new(FailureKind::Init, message)
+                }
             };
-            let message = match kind {
-                FailureKind::OutOfMemory => String::from("memory ran out"),
-                FailureKind::Init => format!("{end} before it asked for an invocation"),
-                _ => end.to_owned(),
-            };
-            job.finish(Err(Failure::new(kind, message)), Afterwards::Discard);
+            job.finish(Err(failure), Afterwards::Discard);
         }
         self.shared.discard(self);
     }

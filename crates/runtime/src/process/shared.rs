@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -11,17 +11,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::{Bytes64, Failure, FailureKind, InvocationId};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::runtime::Handle;
 
 use super::Config;
 use super::cgroup::Tree;
+use super::cores::Cores;
 use super::interpreter::Interpreter;
 use super::job::{Afterwards, Job};
 use super::pool::Pool;
-use super::sandbox::{Claim, Owner, Sandbox};
+use super::sandbox::{Claim, End, Owner, Sandbox};
 use super::wire::{self, Answer, Order, Plan, Recipe};
 use crate::Clock;
-use crate::executor::{Code, Events, Network, Platform};
+use crate::executor::{Code, Condition, Events, Network, Platform};
 
 /// See the module.
 pub(super) struct Shared {
@@ -33,7 +35,12 @@ pub(super) struct Shared {
     pub(super) users_first: u32,
     pub(super) interpreters: Vec<Interpreter>,
     pub(super) config: Config,
-    warden: OwnedFd,
+    /// None where functions share cores.
+    pub(super) cores: Option<Cores>,
+    warden: Mutex<Option<Line>>,
+    /// Tells of the end, for who waits before a next attempt.
+    closing: Condvar,
+    restarts: AtomicU64,
     next_n: AtomicU32,
     is_closed: AtomicBool,
     jobs: Mutex<HashMap<InvocationId, Arc<Job>>>,
@@ -46,6 +53,16 @@ pub(super) struct Shared {
     sampler: Mutex<Option<Thread>>,
 }
 
+/// The way to a warden.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) socket: Arc<OwnedFd>,
+    /// Its process.
+    pub(super) id: u32,
+}
+
+const NO_WARDEN: &str = "the warden, which makes sandboxes, ended and is being started again";
+
 /// What [`Shared`] is made of.
 pub(super) struct Parts {
     pub(super) config: Config,
@@ -54,7 +71,7 @@ pub(super) struct Parts {
     pub(super) tree: Tree,
     pub(super) users_first: u32,
     pub(super) interpreters: Vec<Interpreter>,
-    pub(super) warden: OwnedFd,
+    pub(super) line: Line,
     pub(super) stops: mpsc::Sender<Arc<Job>>,
 }
 
@@ -65,7 +82,7 @@ pub(super) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, events, platform, tree, users_first, interpreters, warden, stops } =
+        let Parts { config, events, platform, tree, users_first, interpreters, line, stops } =
             parts;
         Arc::new(Self {
             clock: config.clock,
@@ -76,8 +93,11 @@ impl Shared {
             users_first,
             pool: Mutex::new(Pool::new(interpreters.len())),
             interpreters,
+            cores: Cores::new(config.cores),
             config,
-            warden,
+            warden: Mutex::new(Some(line)),
+            closing: Condvar::new(),
+            restarts: AtomicU64::new(0),
             next_n: AtomicU32::new(1),
             is_closed: AtomicBool::new(false),
             jobs: Mutex::default(),
@@ -141,7 +161,9 @@ impl Shared {
                 if matches!(sandbox.claim(owner.clone(), job), Claim::Taken) {
                     job.attach(&sandbox, true);
                     let order = Order::Attach { n: sandbox.n, code: super::code_dir(code) };
-                    self.order(&order, &[]);
+                    if let Err(error) = self.order(&order, &[]) {
+                        fail(job, &format!("mount the code: {error}"));
+                    }
                     return;
                 }
             }
@@ -211,29 +233,38 @@ impl Shared {
         let sandbox = Sandbox::new(&recipe, Arc::clone(self), output);
         unpoisoned(&self.sandboxes).insert(n, Arc::clone(&sandbox));
         introduce(&sandbox);
-        self.order(&Order::Create(Box::new(recipe)), &[theirs.as_fd(), printed.as_fd()]);
+        let order = Order::Create(Box::new(recipe));
+        if let Err(error) = self.order(&order, &[theirs.as_fd(), printed.as_fd()]) {
+            unpoisoned(&self.sandboxes).remove(&n);
+            self.discard(&sandbox);
+            return Err(error);
+        }
         let entered = self.tokio.enter();
         self.tokio.spawn(sandbox.watch(ours));
         drop(entered);
         Ok(())
     }
 
-    /// Tells the warden. Where it is gone, the thread that listens to it ends everything.
-    fn order(&self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) {
-        if let Err(error) = wire::send(self.warden.as_fd(), order, descriptors) {
-            tracing::debug!(%error, "the warden does not listen");
-        }
+    /// Tells the warden.
+    fn order(&self, order: &Order, descriptors: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<()> {
+        let line = self.line().ok_or_else(|| io::Error::other(NO_WARDEN))?;
+        // Where it is about to be gone, whoever listens to it ends everything.
+        wire::send(line.socket.as_fd(), order, descriptors).map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => io::Error::other(NO_WARDEN),
+            _ => error,
+        })
     }
 
-    /// Listens to the warden until it is gone.
-    pub(super) fn listen(self: &Arc<Self>) {
-        while let Ok(Some((answer, _))) = wire::receive(&self.warden) {
+    /// Listens to a warden until it is gone.
+    pub(super) fn listen(self: &Arc<Self>, warden: &OwnedFd) {
+        while let Ok(Some((answer, _))) = wire::receive(warden) {
             match answer {
                 Answer::Ready(_) => {}
                 Answer::Attached { n, error } => self.attached(n, error),
                 Answer::NotCreated { n, error } => {
                     if let Some(sandbox) = self.sandbox(n) {
-                        sandbox.ended(&format!("the sandbox could not be made: {error}"));
+                        sandbox
+                            .ended(End::Unmade(format!("the sandbox could not be made: {error}")));
                     }
                 }
                 Answer::Removed { n } => {
@@ -242,19 +273,45 @@ impl Shared {
                 }
             }
         }
-        if !self.is_closed.swap(true, Ordering::AcqRel) {
-            tracing::error!("the warden is gone; processes cannot be run until a restart");
-        }
+    }
+
+    /// Ends all that the warden held. What was ordered from it before it went is among that.
+    pub(super) fn warden_lost(self: &Arc<Self>) {
+        *unpoisoned(&self.warden) = None;
         let all = std::mem::take(&mut *unpoisoned(&self.sandboxes));
         for sandbox in all.into_values() {
-            sandbox.ended("the warden is gone");
-        }
-        for job in self.jobs() {
-            fail(&job, "the warden is gone");
+            sandbox.ended(End::Unmade(NO_WARDEN.into()));
         }
         // Its sandboxes die with it; what they leave nobody else removes before the next start.
         self.tree.remove_leftovers();
         self.fewer_sandboxes.notify_all();
+    }
+
+    /// From now on there is a warden again.
+    pub(super) fn warden_found(&self, line: Line) {
+        *unpoisoned(&self.warden) = Some(line);
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The way to the warden, while it is there.
+    pub(super) fn line(&self) -> Option<Line> {
+        unpoisoned(&self.warden).clone()
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        let is_missing = !self.is_closed() && self.line().is_none();
+        Condition {
+            trouble: is_missing.then(|| NO_WARDEN.to_owned()),
+            restarts: self.restarts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits; whether the executor is still wanted then.
+    pub(super) fn pause_unless_closed(&self, pause: Duration) -> bool {
+        let line = unpoisoned(&self.warden);
+        let result = self.closing.wait_timeout_while(line, pause, |_| !self.is_closed());
+        drop(result.unwrap_or_else(PoisonError::into_inner));
+        !self.is_closed()
     }
 
     fn attached(&self, n: u32, error: Option<String>) {
@@ -292,8 +349,9 @@ impl Shared {
             return;
         }
         let was_generic = unpoisoned(&self.pool).remove(sandbox);
-        self.order(&Order::Remove { n: sandbox.n }, &[]);
-        if was_generic && !self.is_closed() {
+        // Where the warden is gone, so is the sandbox.
+        let is_ordered = self.order(&Order::Remove { n: sandbox.n }, &[]).is_ok();
+        if was_generic && is_ordered && !self.is_closed() {
             tracing::warn!(n = sandbox.n, "a generic interpreter ended by itself");
         }
     }
@@ -374,10 +432,10 @@ impl Shared {
             self.fewer_sandboxes.wait_timeout_while(sandboxes, bound, |all| !all.is_empty());
         drop(result.unwrap_or_else(PoisonError::into_inner));
         // The warden ends when it sees this.
-        let _ = nix::sys::socket::shutdown(
-            std::os::fd::AsRawFd::as_raw_fd(&self.warden),
-            nix::sys::socket::Shutdown::Both,
-        );
+        if let Some(line) = self.line() {
+            let _ = shutdown(line.socket.as_raw_fd(), Shutdown::Both);
+        }
+        self.closing.notify_all();
         self.wake_sampler();
     }
 }

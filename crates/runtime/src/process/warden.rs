@@ -195,6 +195,7 @@ impl Warden {
             self.clean(n);
         }
         self.plan.tree.remove_leftovers();
+        self.plan.tree.remove_server();
     }
 }
 

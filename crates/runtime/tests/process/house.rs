@@ -92,6 +92,7 @@ impl House {
             pool_per_interpreter: options.pool,
             idle_max: 16,
             idle_age: Duration::from_secs(600),
+            cores: std::thread::available_parallelism().ok().map(usize::from),
         };
         let log = Arc::new(Log::default());
         let sink = Arc::clone(&log);

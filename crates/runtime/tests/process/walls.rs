@@ -80,6 +80,13 @@ fn privileged_calls_are_denied() {
 }
 
 #[test]
+fn a_function_has_one_processor_and_cannot_choose_it() {
+    let house = House::new();
+    let body = "    return [len(os.sched_getaffinity(0)), errno(lambda: os.sched_setaffinity(0, range(64)))]";
+    assert_eq!(answer_of(&house, body), format!("[1, {}]", libc::EPERM));
+}
+
+#[test]
 fn no_capability_is_left_and_none_can_be_had() {
     let house = House::new();
     let body = "    status = dict(line.split(':\\t') for line in open('/proc/self/status').read().splitlines() if ':\\t' in line)\n    return [status[name].strip() for name in ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp']]";
@@ -167,16 +174,26 @@ fn children_die_with_their_sandbox_and_nothing_is_left() {
 }
 
 #[test]
-fn when_the_warden_is_gone_everything_ends_and_says_so() {
+fn a_warden_that_is_killed_fails_what_it_held_and_is_started_again() {
     let house = House::new();
-    let code = house.python("def handler(event, context):\n    while True:\n        pass\n");
-    let id = house.start(&code, "null");
+    let code = house.python("def handler(event, context):\n    while event == 'spin':\n        pass\n    return 'well'\n");
+    assert_eq!(answer(&house.run(&code, "null")), "\"well\"");
+    let id = house.start(&code, "\"spin\"");
     house.wait_for(id, |e| matches!(e, Event::Running { .. }));
-    let warden = nix::unistd::Pid::from_raw(house.executor.warden_id().unwrap().cast_signed());
+    let groups = groups_of(&house);
+    let first = house.executor.warden_id().unwrap();
+    let warden = nix::unistd::Pid::from_raw(first.cast_signed());
     nix::sys::signal::kill(warden, nix::sys::signal::Signal::SIGKILL).unwrap();
     let finished = house.finish(id);
-    assert!([FailureKind::Platform, FailureKind::Exited].contains(&failure(&finished).kind));
-    assert_eq!(failure(&house.run(&code, "null")).kind, FailureKind::Platform);
+    assert_eq!(failure(&finished).kind, FailureKind::Platform);
+    let message = &failure(&finished).message;
+    assert!(message.contains("warden") || message.contains("from outside"), "{message}");
+
+    until("there is another one", || house.executor.condition().restarts == 1);
+    assert_eq!(house.executor.condition().trouble, None);
+    assert_ne!(house.executor.warden_id(), Some(first));
+    assert_eq!(answer(&house.run(&code, "null")), "\"well\"");
+    assert!(groups.iter().all(|group| !group.exists()), "nothing is left of before");
 }
 
 /// Where the process that is to be killed writes what must then be gone.
