@@ -48,7 +48,8 @@ pub(crate) struct Args {
     /// limit; 256 with `--policy hermod`, which starts all of them at once]
     #[arg(long, env = "FERMATA_ADMISSION", value_name = "N")]
     admission: Option<usize>,
-    /// Scheduling policy: `xx` (price classes), or a baseline that ignores them: `hermod`
+    /// Scheduling policy: `xx` (price classes), `xx-turns` (the same; inside a class functions take
+    /// turns, so that long ones do not hold up short ones), or a baseline that ignores them: `hermod`
     /// (processor sharing), `fifo` [default: xx]
     #[arg(long, env = "FERMATA_POLICY", value_name = "NAME")]
     policy: Option<String>,

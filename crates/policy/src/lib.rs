@@ -122,13 +122,14 @@ pub struct MachineConfig {
 }
 
 /// The names that [`by_name`] knows.
-pub const NAMES: &[&str] = &["xx", "hermod", "fifo"];
+pub const NAMES: &[&str] = &["xx", "xx-turns", "hermod", "fifo"];
 
 /// The policy of that name, with its settled choices.
 #[must_use]
 pub fn by_name(name: &str) -> Option<Box<dyn Policy>> {
     match name {
         "xx" => Some(Box::new(xx::Xx::default())),
+        "xx-turns" => Some(Box::new(xx::Xx::turns())),
         "hermod" => Some(Box::new(hermod::Hermod::default())),
         "fifo" => Some(Box::new(fifo::Fifo::default())),
         _ => None,

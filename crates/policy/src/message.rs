@@ -231,4 +231,9 @@ pub enum PreemptReason {
         /// Its class.
         by_class: ClassId,
     },
+    /// Its turn was over, and another of its class that had fewer wanted the core.
+    TurnOver {
+        /// How long it held cores so far.
+        had: Duration,
+    },
 }

@@ -31,6 +31,9 @@ pub enum CoreRule {
     /// Preemptive, strict by class, first come first served inside one (DESIGN rule 5).
     #[default]
     StrictByClass,
+    /// Preemptive and strict by class; inside one, whoever had fewer turns of [`Options::turn`] goes
+    /// first, so that one long function does not keep short ones waiting.
+    Turns,
     /// First come, first served, to its end, whatever the class.
     FirstCome,
     /// Everything at once: processor sharing.
@@ -50,6 +53,8 @@ pub struct Options {
     pub queue_rule: QueueRule,
     /// Who gets a core.
     pub core_rule: CoreRule,
+    /// Length of a turn under [`CoreRule::Turns`]. Not zero.
+    pub turn: Duration,
     /// ε of the queue rule: how much a price alone weighs before there is any wait. With 1 ms, a
     /// new call at 2.0 goes before one at 0.3 that has waited up to 5.7 ms.
     pub epsilon: Duration,
@@ -80,6 +85,7 @@ impl Default for Options {
             poll_count: PollCount::All,
             queue_rule: QueueRule::PriceTimesWait,
             core_rule: CoreRule::StrictByClass,
+            turn: Duration::from_millis(30),
             epsilon: Duration::from_millis(1),
             poll_timeout: Duration::from_millis(20),
             hold_recheck: Duration::from_secs(1),

@@ -25,11 +25,20 @@ impl Xx {
     pub const fn new(options: Options) -> Self {
         Self { options }
     }
+
+    /// The settled choices, but functions take turns inside their class.
+    #[must_use]
+    pub fn turns() -> Self {
+        Self::new(Options { core_rule: CoreRule::Turns, ..Options::default() })
+    }
 }
 
 impl Policy for Xx {
     fn name(&self) -> &'static str {
-        "xx"
+        match self.options.core_rule {
+            CoreRule::Turns => "xx-turns",
+            CoreRule::StrictByClass | CoreRule::FirstCome | CoreRule::Shared => "xx",
+        }
     }
 
     fn shard(&self, config: ShardConfig) -> Box<dyn Shard> {

@@ -176,8 +176,13 @@ fn describe(cluster: &Cluster, decided: &Decided, text: &mut String) {
             format!("{machine} runs {}: {why}", name(*job))
         }
         Decided::Machine(machine, MachineOutput::Preempt(job, why)) => {
-            let PreemptReason::HigherClass { by, by_class } = why;
-            format!("{machine} preempts {}: for {} of {}", name(*job), name(*by), class(by_class))
+            let why = match why {
+                PreemptReason::HigherClass { by, by_class } => {
+                    format!("for {} of {}", name(*by), class(by_class))
+                }
+                PreemptReason::TurnOver { had } => format!("its turn is over, had {had:?}"),
+            };
+            format!("{machine} preempts {}: {why}", name(*job))
         }
         Decided::Machine(machine, MachineOutput::ToShard(shard, message)) => {
             let said = match message {

@@ -309,6 +309,14 @@ proptest! {
     }
 
     #[test]
+    fn turns_inside_a_class_keep_the_same_laws(size in sizes(), loses_polls: bool, turn_us in 1_u64..5_000) {
+        let turn = Duration::from_micros(turn_us);
+        let options = xx::Options { core_rule: xx::CoreRule::Turns, turn, idle_list: false, ..xx::Options::default() };
+        let result = World::new(&xx::Xx::new(options), size, loses_polls).live(300);
+        prop_assert!(result.is_ok(), "{}", result.unwrap_err());
+    }
+
+    #[test]
     fn first_come_first_served_keeps_all_but_strictness(size in sizes(), loses_polls: bool) {
         let mut world = World::new(&fifo::Fifo::default(), size, loses_polls);
         world.strict = false;

@@ -108,6 +108,11 @@ pub fn policies(k: usize) -> Vec<Entry> {
             "xx-polling that counts only functions of the same class or higher",
             same_or_higher,
         ),
+        Entry::xx(
+            "xx-turns",
+            "xx whose functions take turns of 30 ms inside a class",
+            xx::Options { k, core_rule: xx::CoreRule::Turns, ..xx::Options::default() },
+        ),
         Entry::live(
             "hermod",
             "least loaded of k, early binding, processor sharing (SoCC 2022, as paper XX has it)",

@@ -109,6 +109,10 @@ fn strict_classes_may_take_turns_inside_a_class() {
     check("class-las", &THREE, &[370, 60, 80]);
     check("class-las", &[(0, LOW, 90), (1, LOW, 91)], &[150, 181]);
     check("class-las", &[(0, HIGH, 90), (1, LOW, 91)], &[90, 181]);
+    // The live policy's turns of 30 ms; who had as many goes by first arrival.
+    check("xx-turns", &THREE, &[370, 60, 100]);
+    check("xx-turns", &[(0, LOW, 90), (1, LOW, 91)], &[150, 181]);
+    check("xx-turns", &[(0, HIGH, 90), (1, LOW, 91)], &[90, 181]);
 }
 
 #[test]

@@ -89,6 +89,10 @@ impl Reason {
             Self::Preempted(PreemptReason::HigherClass { by, by_class }) => {
                 format!("{by} of class {} wanted the core", class(by_class)).into()
             }
+            Self::Preempted(PreemptReason::TurnOver { had }) => {
+                format!("its turn was over after {had:?} on cores; others of its class waited")
+                    .into()
+            }
             Self::Blocked => "waits for something else than a core".into(),
             Self::Unblocked => "wants a core again".into(),
             Self::TimedOut => "its time limit was reached".into(),

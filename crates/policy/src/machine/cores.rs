@@ -3,7 +3,8 @@
 //!
 //! One mechanism serves all rules. Functions wait in lanes; a free core goes to the highest lane,
 //! and a function of a higher lane takes the core of one of a lower lane. Strict scheduling has one
-//! lane a class. First come, first served has a single lane, in which nobody can take a core away.
+//! lane a class, and where turns are taken a function that had one stands behind those that had
+//! fewer. First come, first served has a single lane, in which nobody can take a core away.
 //! Processor sharing is first come, first served with a core for everyone.
 
 use alloc::collections::BTreeSet;
@@ -48,7 +49,7 @@ pub(super) struct Grant {
 impl Cores {
     pub(super) fn new(rule: CoreRule, cores: usize, classes: usize) -> Self {
         let (count, lanes) = match rule {
-            CoreRule::StrictByClass => (cores, classes),
+            CoreRule::StrictByClass | CoreRule::Turns => (cores, classes),
             CoreRule::FirstCome => (cores, 1),
             CoreRule::Shared => (usize::MAX, 1),
         };
@@ -99,8 +100,14 @@ impl Cores {
                 return None;
             }
             self.running.pop_first();
-            self.lanes[lane].preempted.push(victim);
-            self.ready |= 1 << lane;
+            match self.rule {
+                // Its turns say where it stands.
+                CoreRule::Turns => {}
+                CoreRule::StrictByClass | CoreRule::FirstCome | CoreRule::Shared => {
+                    self.lanes[lane].preempted.push(victim);
+                    self.ready |= 1 << lane;
+                }
+            }
             from = Some(victim);
         }
         let ready = &mut self.lanes[top];
@@ -109,6 +116,15 @@ impl Cores {
         self.note_ready(top);
         self.running.insert((top, Reverse(to)));
         Some(Grant { to, from })
+    }
+
+    /// Of each function that holds a core and whose class has another that wants one: itself, and
+    /// how many turns the head of those others had.
+    pub(super) fn rivals(&self) -> impl Iterator<Item = (Order, u64)> {
+        self.running.iter().filter_map(|&(lane, Reverse(holder))| {
+            let head = self.lanes[lane].others.first()?;
+            Some((holder, head.turns))
+        })
     }
 
     fn note_ready(&mut self, lane: usize) {
@@ -120,7 +136,7 @@ impl Cores {
 
     fn lane(&self, class: ClassId) -> usize {
         match self.rule {
-            CoreRule::StrictByClass => usize::from(class.0),
+            CoreRule::StrictByClass | CoreRule::Turns => usize::from(class.0),
             CoreRule::FirstCome | CoreRule::Shared => 0,
         }
     }

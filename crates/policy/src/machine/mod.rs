@@ -7,6 +7,7 @@
 //! Invariants, after each step:
 //! - no core is free while a function wants one;
 //! - under the strict rule nobody wants a core while a lower class holds one;
+//! - where turns are taken nobody wants a core while one of its class holds one who had more turns;
 //! - functions not blocked never exceed the admission limit by a placement;
 //! - a shard that was told of no room is told when there is room again.
 
@@ -15,6 +16,7 @@ mod dispatcher;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use model::{Bytes64, ClassId, InvocationId, ShardId, Timestamp};
 
@@ -42,14 +44,32 @@ pub(crate) struct ScheduledMachine {
     memory: Option<Memory>,
     /// Shards that were told of no room since there last was some.
     turned_away: BTreeSet<ShardId>,
+    /// When the next turn ends.
+    turn_due: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Function {
     job: Job,
     state: State,
+    /// Its place in its class.
+    order: Order,
     /// Since when it wants a core that it does not have.
     since: Timestamp,
+    /// Since when it holds the core that it has.
+    held: Timestamp,
+    /// How long it held cores before that.
+    had: Duration,
+}
+
+impl Function {
+    /// How long it held a core until now.
+    fn had_at(&self, now: Timestamp) -> Duration {
+        match self.state {
+            State::Running => self.had + now.since(self.held),
+            State::Waiting | State::Ready | State::Blocked => self.had,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +92,7 @@ impl ScheduledMachine {
             dispatcher: Dispatcher::new(config.id, config.shards, config.seed),
             memory: None,
             turned_away: BTreeSet::new(),
+            turn_due: None,
             options,
         }
     }
@@ -112,17 +133,26 @@ impl ScheduledMachine {
     }
 
     fn admit(&mut self, now: Timestamp, job: Job) {
-        let function = Function { job, state: State::Waiting, since: now };
+        let order = Order::of(&job);
+        let function = Function {
+            job,
+            state: State::Waiting,
+            order,
+            since: now,
+            held: now,
+            had: Duration::ZERO,
+        };
         self.functions.insert(job.id, function);
         self.active += 1;
         self.count(job.class, State::Waiting, usize::wrapping_add);
-        self.cores.want(Order::of(&job), job.class);
+        self.cores.want(order, job.class);
     }
 
-    fn blocked(&mut self, id: InvocationId) {
+    fn blocked(&mut self, now: Timestamp, id: InvocationId) {
         let Some(function) = self.functions.get(&id).copied() else { return };
         if function.state != State::Blocked {
             self.leave_cores(&function);
+            self.note_turns(now, id);
             self.active -= 1;
             self.set_state(id, State::Blocked);
         }
@@ -132,7 +162,7 @@ impl ScheduledMachine {
         let Some(function) = self.functions.get_mut(&id) else { return };
         if function.state == State::Blocked {
             function.since = now;
-            self.cores.want(Order::of(&function.job), function.job.class);
+            self.cores.want(function.order, function.job.class);
             self.active += 1;
             self.set_state(id, State::Ready);
         }
@@ -154,7 +184,7 @@ impl ScheduledMachine {
             return;
         }
         function.job.class = class;
-        let order = Order::of(&function.job);
+        let order = function.order;
         match state {
             State::Running => self.cores.reclass_running(order, before, class),
             State::Waiting | State::Ready => {
@@ -169,26 +199,100 @@ impl ScheduledMachine {
 
     /// Gives cores to those who must have them.
     fn schedule(&mut self, now: Timestamp, out: &mut Vec<MachineOutput>) {
-        while let Some(Grant { to, from }) = self.cores.next_grant() {
-            let taker = self.functions[&to.id];
-            let waited = now.since(taker.since);
-            let reason = if let Some(victim) = from {
-                let victim_class = self.functions[&victim.id].job.class;
-                let by_class = taker.job.class;
-                let reason = PreemptReason::HigherClass { by: to.id, by_class };
-                out.push(MachineOutput::Preempt(victim.id, reason));
-                self.set_state(victim.id, State::Ready);
-                self.functions.get_mut(&victim.id).expect("it held a core").since = now;
-                RunReason::Preempting { victim: victim.id, victim_class, waited }
-            } else {
-                match self.options.core_rule {
-                    CoreRule::StrictByClass | CoreRule::FirstCome => RunReason::CoreFree { waited },
-                    CoreRule::Shared => RunReason::Shared { sharing: self.cores.running() },
-                }
-            };
-            self.set_state(to.id, State::Running);
-            out.push(MachineOutput::Run(to.id, reason));
+        loop {
+            while let Some(grant) = self.cores.next_grant() {
+                self.grant(now, grant, out);
+            }
+            if self.options.core_rule != CoreRule::Turns || !self.end_turn(now, out) {
+                break;
+            }
         }
+        if self.options.core_rule == CoreRule::Turns {
+            self.turn_due = self.next_turn_end();
+        }
+    }
+
+    fn grant(&mut self, now: Timestamp, grant: Grant, out: &mut Vec<MachineOutput>) {
+        let Grant { to, from } = grant;
+        let taker = self.functions[&to.id];
+        let waited = now.since(taker.since);
+        let reason = if let Some(victim) = from {
+            let victim_class = self.functions[&victim.id].job.class;
+            let by_class = taker.job.class;
+            let reason = PreemptReason::HigherClass { by: to.id, by_class };
+            self.take_core(now, victim.id, reason, out);
+            RunReason::Preempting { victim: victim.id, victim_class, waited }
+        } else {
+            match self.options.core_rule {
+                CoreRule::StrictByClass | CoreRule::Turns | CoreRule::FirstCome => {
+                    RunReason::CoreFree { waited }
+                }
+                CoreRule::Shared => RunReason::Shared { sharing: self.cores.running() },
+            }
+        };
+        self.set_state(to.id, State::Running);
+        self.functions.get_mut(&to.id).expect("it gets a core").held = now;
+        out.push(MachineOutput::Run(to.id, reason));
+    }
+
+    /// A function whose core is gone already waits for one again.
+    fn take_core(
+        &mut self,
+        now: Timestamp,
+        id: InvocationId,
+        reason: PreemptReason,
+        out: &mut Vec<MachineOutput>,
+    ) {
+        out.push(MachineOutput::Preempt(id, reason));
+        self.note_turns(now, id);
+        self.set_state(id, State::Ready);
+        let function = self.functions.get_mut(&id).expect("it held a core");
+        function.since = now;
+        if self.options.core_rule == CoreRule::Turns {
+            let (order, class) = (function.order, function.job.class);
+            self.cores.want(order, class);
+        }
+    }
+
+    /// Where turns are taken, ends one that is over while somebody of the class waits who had fewer.
+    fn end_turn(&mut self, now: Timestamp, out: &mut Vec<MachineOutput>) -> bool {
+        let is_over = |&(holder, fewest): &(Order, u64)| {
+            self.turns(self.functions[&holder.id].had_at(now)) > fewest
+        };
+        let Some((holder, _)) = self.cores.rivals().find(is_over) else { return false };
+        let function = self.functions[&holder.id];
+        self.cores.release(holder, function.job.class);
+        let reason = PreemptReason::TurnOver { had: function.had_at(now) };
+        self.take_core(now, holder.id, reason, out);
+        true
+    }
+
+    /// When the first turn ends for which somebody waits.
+    fn next_turn_end(&self) -> Option<Timestamp> {
+        let end = |(holder, fewest): (Order, u64)| {
+            let function = &self.functions[&holder.id];
+            let turns = u32::try_from(fewest.saturating_add(1)).unwrap_or(u32::MAX);
+            let needed = self.options.turn.saturating_mul(turns);
+            function.held + needed.saturating_sub(function.had)
+        };
+        self.cores.rivals().map(end).min()
+    }
+
+    fn turns(&self, had: Duration) -> u64 {
+        let turns = had.as_nanos() / self.options.turn.as_nanos().max(1);
+        u64::try_from(turns).unwrap_or(u64::MAX)
+    }
+
+    /// Counts the turns of a function that loses its core; its place in its class follows.
+    fn note_turns(&mut self, now: Timestamp, id: InvocationId) {
+        if self.options.core_rule != CoreRule::Turns {
+            return;
+        }
+        let Some(function) = self.functions.get(&id) else { return };
+        let had = function.had_at(now);
+        let order = Order::after(&function.job, self.turns(had));
+        let function = self.functions.get_mut(&id).expect("just seen");
+        (function.had, function.order) = (had, order);
     }
 
     /// Tells those who were turned away that there is room again.
@@ -227,7 +331,7 @@ impl ScheduledMachine {
     }
 
     fn leave_cores(&mut self, function: &Function) {
-        let (order, class) = (Order::of(&function.job), function.job.class);
+        let (order, class) = (function.order, function.job.class);
         match function.state {
             State::Running => self.cores.release(order, class),
             State::Waiting | State::Ready => self.cores.unwant(order, class),
@@ -260,7 +364,7 @@ impl Machine for ScheduledMachine {
         let sampled_now = matches!(input, MachineInput::Memory(_));
         match input {
             MachineInput::FromShard(shard, said) => self.said_by_shard(now, shard, &said, out),
-            MachineInput::Blocked(id) => self.blocked(id),
+            MachineInput::Blocked(id) => self.blocked(now, id),
             MachineInput::Unblocked(id) => self.unblocked(now, id),
             MachineInput::Finished(id) => self.finished(id),
             MachineInput::Boost(id, class) => self.boost(id, class),
@@ -280,7 +384,7 @@ impl Machine for ScheduledMachine {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.dispatcher.deadline()
+        self.dispatcher.deadline().into_iter().chain(self.turn_due).min()
     }
 
     fn lanes(&self) -> Vec<Lane> {
