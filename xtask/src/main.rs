@@ -8,6 +8,7 @@ mod deps;
 mod guests;
 mod languages;
 mod setup;
+mod simfaas;
 mod tidy;
 
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ The project's tasks:
   deps              check the edges between crates against docs/architecture.md
   tidy              check what no lint can: file sizes, paths in docs, purity, manifests
   guests [--check]  rebuild the Wasm guests, or compare a rebuild with the committed bytes
-  bench NAME [ARGS] build and run a bench: flood, preempt, start (`fermata bench`)
+  bench NAME [ARGS] build and run a bench: flood, preempt, start, agree (`fermata bench`)
+  simfaas           compare the simulator with SimFaaS, which is installed for it
   setup             install what the tests need
 ";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Some("deps") => deps::check(),
         Some("tidy") => tidy::check(),
         Some("guests") => guests::run(rest.iter().any(|arg| arg == "--check")),
+        Some("simfaas") => simfaas::run(),
         Some("setup") => setup::run(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a bench prints is its result")]
 
+mod agree;
 mod bare;
 mod busy;
 mod flood;
@@ -40,6 +41,7 @@ enum Bench {
     Preempt(preempt::Args),
     /// Cold starts, round trips, and calls a second
     Start(start::Args),
+    Agree(agree::Args),
     /// The axum handler that `bench start` compares with
     #[command(hide = true)]
     BareServer,
@@ -84,6 +86,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Bench::Flood(args) => flood::run(&args),
         Bench::Preempt(args) => preempt::run(&args),
         Bench::Start(args) => start::run(&args),
+        Bench::Agree(args) => agree::run(&args),
         Bench::BareServer => bare::serve(),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`run`]; each experiment has a file of its name.
 
+pub(crate) mod agree;
 mod axis;
 mod charts;
 mod compare;
@@ -13,12 +14,13 @@ mod figure3;
 mod figure4;
 mod html;
 mod options;
-mod output;
+pub(crate) mod output;
 mod plan;
 mod png;
 mod progress;
 mod replay;
 mod results;
+mod speed;
 mod sweep;
 
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ enum Experiment {
     Sweep(Box<sweep::Args>),
     Replay(Box<replay::Args>),
     Plan(Box<plan::Args>),
+    Speed(speed::Args),
     /// The policies that can be simulated, with their options
     Policies,
 }
@@ -54,6 +57,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Experiment::Sweep(args) => sweep::run(&args),
         Experiment::Replay(args) => replay::run(&args),
         Experiment::Plan(args) => plan::run(&args),
+        Experiment::Speed(args) => speed::run(&args),
         Experiment::Policies => {
             options::print_policies();
             Ok(())

@@ -134,6 +134,24 @@ fn bench_start_times_starts_round_trips_and_calls_a_second() {
 }
 
 #[test]
+fn bench_agree_has_what_was_measured_and_what_was_predicted() {
+    let (figures, stdout, folder) =
+        figures(&["bench", "agree", "--quick", "--policies", "xx", "--out", "out"]);
+    check_origin(&figures);
+    for source in ["measured", "predicted"] {
+        for class in ["critical", "background"] {
+            let rows = figures["results"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["source"] == source && row["class"] == class);
+            let overload = &row.unwrap_or_else(|| panic!("{source} {class}"))["overload"];
+            assert!(overload["count"].as_u64().unwrap() > 0, "{overload:#}");
+            assert!(overload["p99_slowdown"].as_f64().unwrap() >= 0.9, "{overload:#}");
+        }
+    }
+    assert!(stdout.contains("Measured and predicted"), "{stdout}");
+    assert!(folder.path().join("out/agree.png").exists());
+}
+
+#[test]
 fn the_demo_gives_a_table_a_plot_a_bill_and_figures() {
     let arguments = ["demo", "--seconds", "3", "--svg", "plot.svg"];
     let (figures, stdout, folder) = figures(&arguments);

@@ -219,6 +219,7 @@ fn what_cannot_be_simulated_is_told_with_what_could_be() {
         (&["compare", "--trace", "/no/such/file.csv"], "load the trace /no/such/file.csv"),
         (&["compare", "--rates", "1,2"], "--rates is one number or three"),
         (&["compare", "--alpha", "0.5"], "--alpha is above 1"),
+        (&["sweep", "delay-us", "0,10000"], "no answer to a poll would come in time"),
     ] {
         let all: Vec<&str> = ["sim"].iter().chain(arguments).copied().collect();
         let said = fermata(&all);
@@ -227,4 +228,19 @@ fn what_cannot_be_simulated_is_told_with_what_could_be() {
     }
     let policies = fermata(&["sim", "policies"]);
     assert!(policies.out.contains("hermod-full") && policies.code == 0, "{policies:?}");
+}
+
+#[test]
+fn the_simulators_speed_is_measured_with_its_growth() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["speed", "--limit-s", "0.05", "--policies", "xx-polling", "--ticks", "20"];
+    let (figures, _) = simulated(folder.path(), &arguments);
+    for part in ["figure3", "policies", "growth"] {
+        for run in figures[part].as_array().unwrap() {
+            let of = |name: &str| run[name].as_f64().unwrap();
+            assert!(of("events") > of("completions") && of("completions") > 0.0, "{run:#}");
+            assert!(of("events_per_s") > 0.0 && of("seconds") > 0.0, "{run:#}");
+        }
+    }
+    assert_eq!(figures["figure3"].as_array().unwrap().len(), 2);
 }

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Mix {
+pub(super) enum Mix {
     /// Wasm functions
     Wasm,
     /// Python functions
@@ -50,10 +50,10 @@ const FLOOD_CPU_MS: u32 = 100;
 const SEED: u64 = 7;
 
 /// How long everything takes.
-struct Lengths {
-    measure: Duration,
-    phase: Duration,
-    drain: Duration,
+pub(super) struct Lengths {
+    pub(super) measure: Duration,
+    pub(super) phase: Duration,
+    pub(super) drain: Duration,
 }
 
 impl Lengths {
@@ -71,7 +71,7 @@ impl Lengths {
 }
 
 /// One of the functions under load.
-struct Part {
+pub(super) struct Part {
     function: Function,
     cpu_ms: u32,
     /// Of what the machine can do of it: in the calm, in the flood.
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     origin.print("flood");
     let folder = temporary_folder()?;
     let lengths = Lengths::of(args);
-    let parts = parts(args.runtime);
+    let parts = parts(args.runtime, FLOOD);
     let mut capacities: Option<Vec<f64>> = None;
     let (mut runs, mut notes) = (Vec::new(), Vec::new());
     for policy in &args.policies {
@@ -113,7 +113,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     save(&args.common, &report)
 }
 
-fn parts(mix: Mix) -> Vec<Part> {
+/// The functions; the lowest class is offered `flood` times what the machine can do of it.
+pub(super) fn parts(mix: Mix, flood: f64) -> Vec<Part> {
     let runtimes: &[Runtime] = match mix {
         Mix::Wasm => &[Runtime::Wasm],
         Mix::Process => &[Runtime::Process],
@@ -137,12 +138,12 @@ fn parts(mix: Mix) -> Vec<Part> {
             shares: shares.map(|share| share / count),
         };
         parts.push(part("top", TOP, TOP_CPU_MS, [TOP_SHARE, TOP_SHARE]));
-        parts.push(part("flood", LOWEST, FLOOD_CPU_MS, [0.0, FLOOD]));
+        parts.push(part("flood", LOWEST, FLOOD_CPU_MS, [0.0, flood]));
     }
     parts
 }
 
-fn deploy(platform: &Platform, parts: &[Part], folder: &Path) -> anyhow::Result<()> {
+pub(super) fn deploy(platform: &Platform, parts: &[Part], folder: &Path) -> anyhow::Result<()> {
     for part in parts {
         if let Deployed::Refused(reason) = part.function.deploy(platform, folder)? {
             bail!("{} cannot run here: {reason}", part.function.name);
@@ -152,7 +153,11 @@ fn deploy(platform: &Platform, parts: &[Part], folder: &Path) -> anyhow::Result<
 }
 
 /// How many calls a second of each function all cores could run, were there nothing else.
-fn measure(platform: &Platform, parts: &[Part], length: Duration) -> anyhow::Result<Vec<f64>> {
+pub(super) fn measure(
+    platform: &Platform,
+    parts: &[Part],
+    length: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let address = platform.address();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let measure = |part: &Part| {
@@ -167,7 +172,7 @@ fn measure(platform: &Platform, parts: &[Part], length: Duration) -> anyhow::Res
     parts.iter().map(measure).collect()
 }
 
-fn plan(parts: &[Part], capacities: &[f64], length: Duration) -> Plan {
+pub(super) fn plan(parts: &[Part], capacities: &[f64], length: Duration) -> Plan {
     let stream = |(part, per_s): (&Part, &f64)| Stream {
         function: part.function.name.clone(),
         class: part.function.class.into(),
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn the_flood_is_ten_machines_and_the_top_class_three_tenths_whatever_the_mix() {
         for mix in [Mix::Wasm, Mix::Process, Mix::Mixed] {
-            let parts = parts(mix);
+            let parts = parts(mix, FLOOD);
             let total = |class, phase: usize| -> f64 {
                 parts.iter().filter(|p| p.function.class == class).map(|p| p.shares[phase]).sum()
             };
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn rates_follow_what_the_machine_can_do() {
-        let plan = plan(&parts(Mix::Wasm), &[1_000.0, 20.0], Duration::from_secs(8));
+        let plan = plan(&parts(Mix::Wasm, FLOOD), &[1_000.0, 20.0], Duration::from_secs(8));
         let rates: Vec<&[f64]> = plan.streams.iter().map(|s| s.rates_per_s.as_slice()).collect();
         assert_eq!(rates, [&[300.0, 300.0][..], &[0.0, 200.0]]);
     }

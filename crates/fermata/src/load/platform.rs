@@ -52,13 +52,26 @@ impl Platform {
     /// # Errors
     /// Where it does not come up; the last lines of its log tell why.
     pub(crate) fn start(start: Start<'_>) -> anyhow::Result<Self> {
+        Self::start_with(start, &[])
+    }
+
+    /// The same, recording what arrives.
+    ///
+    /// # Errors
+    /// Where it does not come up; the last lines of its log tell why.
+    pub(crate) fn start_recording(start: Start<'_>, file: &Path) -> anyhow::Result<Self> {
+        Self::start_with(start, &[OsStr::new("--record"), file.as_os_str()])
+    }
+
+    fn start_with(start: Start<'_>, more: &[&OsStr]) -> anyhow::Result<Self> {
         let executable = std::env::current_exe().context("find this program's own file")?;
         fs::create_dir_all(start.data_dir).context("make a folder for the platform's data")?;
         let mut command = own_command(&executable);
         command
             .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
             .args(["--listen", start.listen, "--policy", start.policy, "--data"])
-            .arg(start.data_dir);
+            .arg(start.data_dir)
+            .args(more);
         let server = Server::start(command, Speaks::Stdout, &start.data_dir.join("serve.log"))?;
         Ok(Self { server, executable })
     }

@@ -96,8 +96,19 @@ fn whole(name: &str, value: f64, unit: f64) -> anyhow::Result<u64> {
     Ok((value * unit) as u64)
 }
 
+/// A poll and its answer take two delays, and a shard waits 20 ms for them.
+pub(super) fn check_delay(delay_us: f64) -> anyhow::Result<()> {
+    if !(0.0..10_000.0).contains(&delay_us) {
+        bail!(
+            "a delay of {delay_us} µs is not below 10,000: no answer to a poll would come in time"
+        );
+    }
+    Ok(())
+}
+
 impl Cluster {
     pub(super) fn world(&self) -> anyhow::Result<WorldConfig> {
+        check_delay(self.delay_us as f64)?;
         let gb = 1_000.0 * MB as f64;
         let bandwidth = whole("--swap-mb-s", self.swap_mb_s, MB as f64)?;
         let memory = match self.ram_gb {

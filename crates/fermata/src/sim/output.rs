@@ -14,7 +14,7 @@ use crate::text;
 
 /// Where to write what.
 #[derive(clap::Args, Clone, Debug)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Write everything there: figures as JSON, tables as CSV, plots as SVG and PNG, and report.html,
     /// which needs no other file
     #[arg(long, value_name = "DIR", help_heading = "Output")]

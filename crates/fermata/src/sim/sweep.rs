@@ -10,7 +10,7 @@ use sim::statistics::ClassReport;
 
 use super::axis::plain;
 use super::figure::{Axis, Figure, Look, Panel, Point, Row, Series};
-use super::options::{Arriving, Cluster, Runs, entries};
+use super::options::{Arriving, Cluster, Runs, check_delay, entries};
 use super::results::Results;
 use super::{charts, output, progress};
 
@@ -29,7 +29,7 @@ pub(super) struct Args {
         value_name = "VALUES",
         value_delimiter = ',',
         required = true,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     values: Vec<f64>,
     /// Policies, see `fermata sim policies`
@@ -56,6 +56,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("a sweep takes the paper's generator; use `compare` or `replay` for a trace");
     }
     entries(&args.policies, args.cluster.k)?;
+    if args.parameter == "delay-us" {
+        args.values.iter().try_for_each(|&value| check_delay(value))?;
+    }
     let parameter: Parameter = args.parameter.parse().map_err(|error: String| anyhow!(error))?;
     let config = SweepConfig {
         world: args.cluster.world()?,

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::LoadError;
 use super::{Arrival, Arrivals, Phases, Workload};
-use crate::statistics::{ClassReport, cells_of, reports};
+use crate::statistics::{Cell, ClassReport, cells_of, reports};
 use crate::world::Completion;
 
 /// The version of the format.
@@ -208,6 +208,12 @@ impl Recording {
     /// against the CPU time that each invocation took. None where no latency was recorded.
     #[must_use]
     pub fn measured(&self) -> Option<Vec<ClassReport>> {
+        Some(reports("measured", &self.prices, &[self.measured_cells()?]))
+    }
+
+    /// The figures of [`Recording::measured`], by phase and class, to be joined with other runs'.
+    #[must_use]
+    pub fn measured_cells(&self) -> Option<[Vec<Cell>; 3]> {
         let completion = |(arrival, latency): (&Arrival, &Option<u64>)| {
             Some(Completion {
                 arrived_ns: arrival.at_ns,
@@ -219,8 +225,7 @@ impl Recording {
         };
         let pairs = self.arrivals.iter().zip(&self.latencies);
         let completions: Vec<Completion> = pairs.filter_map(completion).collect();
-        let cells = cells_of(&completions, self.phases, self.prices.len());
-        (!completions.is_empty()).then(|| reports("measured", &self.prices, &[cells]))
+        (!completions.is_empty()).then(|| cells_of(&completions, self.phases, self.prices.len()))
     }
 
     /// When the last one arrived, in nanoseconds.

@@ -198,8 +198,9 @@ impl World {
             if self.arrivals_over && self.jobs.live() == 0 {
                 return self.end();
             }
-            self.idle_events += 1;
             let Some((at_ns, event)) = self.agenda.pop() else { self.stuck() };
+            // A sample comes however long a function runs.
+            self.idle_events += u64::from(!matches!(event, Event::Sample));
             if self.arrivals_over && self.idle_events > IDLE_EVENTS_MAX {
                 self.stuck();
             }
