@@ -25,7 +25,18 @@ fn a_call_a_signal_and_a_timer() {
     rig.turn(Step::Done(bytes("late")));
     assert_eq!(rig.exe.status(), Status::Succeeded);
     assert!(rig.outbox.is_empty() && rig.timer.is_none() && rig.closed == 1);
-    expect![[r#""#]].assert_eq(&rig.told());
+    expect![[r#"
+        1      0s began with 2 bytes of input
+        2      0s #1 calls charge with 1 bytes (inv_0000000000nms55nnyx5dyg0y2)
+        3      0s turn 1 ended, waiting for call of charge (#1)
+        4      2s #1 ended with 4 bytes
+        5      2s #2 awaits signal "approved"
+        6      2s #3 timer set to 100.000000000
+        7      2s turn 2 ended, waiting for signal "approved" (#2) or timer at 100.000000000 (#3)
+        8    100s #3 ended with 0 bytes
+        9    100s succeeded with 4 bytes
+    "#]]
+    .assert_eq(&rig.told());
 }
 
 #[test]
@@ -243,11 +254,11 @@ fn an_execution_begins_anew_when_all_is_settled() {
     let done = TokenAnswer::Ended(Ok(bytes("")));
     assert_eq!(rig.present(&old, done), Verdict::Refused(Refusal::TokenDropped));
     expect![[r#"
-          9    0s began anew (time 1) with 11 bytes of input
-         10    0s #1 awaits signal "s"
-         11    0s #1 ended with 4 bytes
-         12    0s #3 awaits a callback
-         13    0s turn 3 ended, waiting for nothing more
+        9      0s began anew (time 1) with 11 bytes of input
+        10     0s #1 awaits signal "s"
+        11     0s #1 ended with 4 bytes
+        12     0s #3 awaits a callback
+        13     0s turn 3 ended, waiting for nothing more
     "#]]
     .assert_eq(&rig.told());
 }

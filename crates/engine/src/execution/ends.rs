@@ -61,8 +61,8 @@ impl Execution {
             self.until = None;
             self.fed.clear();
             self.signals.clear();
+            self.drop_early_tokens(now, out);
         }
-        self.drop_early_tokens(now, out);
         self.paused = None;
         self.since = now;
         self.record(now, Event::Ended { outcome: outcome.clone() }, out);

@@ -26,7 +26,7 @@ use crate::codec::{self, DecodeError, code_enum, code_struct};
 use crate::history::{Event, Record};
 use crate::input::{Input, Refusal, SignalId, Verdict};
 use crate::money::Account;
-use crate::output::{Output, Parent};
+use crate::output::{OPS_END, Output, Parent};
 use crate::payload::Payload;
 
 pub use views::{DueTurn, Open, Status};
@@ -355,7 +355,11 @@ impl Execution {
     /// # Errors
     /// Damaged, or written by a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        codec::decode(FORMAT, bytes)
+        let execution: Self = codec::decode(FORMAT, bytes)?;
+        match execution.broken() {
+            None => Ok(execution),
+            Some(_) => Err(DecodeError::Malformed { at: bytes.len() }),
+        }
     }
 
     fn pause(&mut self, now: Timestamp, reason: String, out: &mut Vec<Output>) -> Verdict {
@@ -428,13 +432,29 @@ impl Execution {
         InvocationId::from_parts(now.as_millis(), u128::from_be_bytes(upper))
     }
 
-    /// Invariants that hold between steps.
+    /// Invariants hold between steps and in all that is read.
     fn assert_whole(&self) {
+        assert_eq!(self.broken(), None, "an invariant of {} does not hold", self.birth.id);
+    }
+
+    /// The first invariant that does not hold.
+    fn broken(&self) -> Option<&'static str> {
         let is_open = matches!(self.phase, Phase::Open);
-        assert!(self.fed.is_empty() || self.running.is_some() || !is_open, "fed without a turn");
-        assert!(self.ops.len() <= limits::OPEN_OPS_MAX, "more asks than the limit");
-        assert!(self.signals.len() <= limits::KEPT_EVENTS_MAX, "more events than the limit");
+        let is_seen = |(op, fed): &(OpId, Op)| {
+            matches!(fed.stage, Stage::Resolved { .. }) && !self.ops.contains_key(op)
+        };
         let last = self.ops.last_key_value();
-        assert!(last.is_none_or(|(op, _)| *op < self.next_op), "an ask above the mark");
+        let counts = [self.turn, self.order, self.history_next, self.history_first];
+        let invariants = [
+            (self.fed.is_empty() || self.running.is_some() || !is_open, "fed without a turn"),
+            (self.fed.iter().all(is_seen), "fed with what was not resolved"),
+            (self.ops.len() <= limits::OPEN_OPS_MAX, "more asks than the limit"),
+            (self.signals.len() <= limits::KEPT_EVENTS_MAX, "more events than the limit"),
+            (last.is_none_or(|(op, _)| *op < self.next_op), "an ask above the mark"),
+            (self.next_op <= OPS_END, "a mark above the last number"),
+            (self.history_first <= self.history_next, "a history that begins after its end"),
+            (counts.iter().all(|count| *count < OPS_END.0), "a count beyond reason"),
+        ];
+        invariants.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what)
     }
 }

@@ -288,12 +288,16 @@ impl Execution {
             Effect::CancelTurn { id, .. } => {
                 self.turn().is_none() && self.running.is_some_and(|running| running.id == *id)
             }
+            // What cannot be taken back is done even where its end is no longer wanted: only its
+            // answer settles it.
             Effect::Invoke(call) => {
-                stage_of(&call.op, &call.id).is_some_and(|stage| *stage == Stage::Open)
+                stage_of(&call.op, &call.id).is_some_and(|stage| match call.mode {
+                    InvokeMode::Wait => *stage == Stage::Open,
+                    InvokeMode::Detach => matches!(stage, Stage::Open | Stage::Leaving { .. }),
+                })
             }
-            Effect::SendSignal { op, id, .. } => {
-                stage_of(op, id).is_some_and(|stage| *stage == Stage::Open)
-            }
+            Effect::SendSignal { op, id, .. } => stage_of(op, id)
+                .is_some_and(|stage| matches!(stage, Stage::Open | Stage::Leaving { .. })),
             Effect::CancelCall { op, id } => {
                 stage_of(op, id).is_some_and(|stage| matches!(stage, Stage::Leaving { .. }))
             }

@@ -178,7 +178,7 @@ impl Rig {
     /// The history in words.
     pub(crate) fn told(&self) -> String {
         let line =
-            |r: &Record| format!("{:>3} {:>4}s {}\n", r.seq, r.at.0 / SECOND, r.event.reason());
+            |r: &Record| format!("{:<3} {:>4}s {}\n", r.seq, r.at.0 / SECOND, r.event.reason());
         self.history.iter().map(line).collect()
     }
 }
