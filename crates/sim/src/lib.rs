@@ -39,6 +39,7 @@ pub mod world;
 
 pub mod baseline;
 pub mod check;
+pub mod durable;
 pub mod live;
 pub mod memory;
 pub mod random;
