@@ -4,6 +4,7 @@
 
 mod ci;
 mod command;
+mod corpus;
 mod deps;
 mod guests;
 mod languages;
@@ -23,6 +24,7 @@ The project's tasks:
   guests [--check]  rebuild the Wasm guests, or compare a rebuild with the committed bytes
   bench NAME [ARGS] build and run a bench: flood, preempt, start, agree (`fermata bench`)
   simfaas           compare the simulator with SimFaaS, which is installed for it
+  corpus [ARGS]     run the recorded Step Functions cases against the server, with boto3
   setup             install what the tests need
 ";
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::check(),
         Some("guests") => guests::run(rest.iter().any(|arg| arg == "--check")),
         Some("simfaas") => simfaas::run(),
+
         Some("setup") => setup::run(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -71,6 +71,12 @@ pub(crate) struct Args {
     /// binaryen's wasm-opt, for the deploy of durable functions [default: the one on PATH]
     #[arg(long, env = "FERMATA_WASM_OPT", value_name = "PROGRAM")]
     wasm_opt: Option<PathBuf>,
+    /// The account in the ARNs of the AWS protocols [default: 000000000000]
+    #[arg(long, env = "FERMATA_AWS_ACCOUNT", value_name = "DIGITS")]
+    aws_account: Option<String>,
+    /// The region in the ARNs of the AWS protocols [default: us-east-1]
+    #[arg(long, env = "FERMATA_AWS_REGION", value_name = "REGION")]
+    aws_region: Option<String>,
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,
@@ -127,7 +133,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let _ = tell.send(());
     };
     // Requests under way hold the protocols open; the node's patience bounds that.
-    let served = tokio::spawn(front::serve(listener, handle, stopping));
+    let served = tokio::spawn(front::serve(listener, handle, config.aws.clone(), stopping));
     let _ = told.await;
     node.shutdown(config.drain).await;
     if let Some(recording) = recording {

@@ -12,9 +12,11 @@
 
 mod auth;
 mod connection;
+mod lambda;
 mod metrics;
 pub mod own;
 pub mod problem;
+pub mod stepfunctions;
 
 use axum::Router;
 use axum::extract::State;
@@ -30,17 +32,20 @@ use crate::connection::Patience;
 pub async fn serve(
     listener: TcpListener,
     handle: Handle,
+    aws: stepfunctions::Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    connection::serve(listener, router(handle), Patience::LIMITS, stop).await;
+    connection::serve(listener, router(handle, &aws), Patience::LIMITS, stop).await;
 }
 
 /// All routes.
-pub fn router(handle: Handle) -> Router {
+pub fn router(handle: Handle, aws: &stepfunctions::Settings) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(prometheus))
         .merge(own::routes())
+        .merge(stepfunctions::routes(&handle, aws))
+        .merge(lambda::routes(aws))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(handle)

@@ -21,6 +21,7 @@ mod executions;
 pub mod handle;
 mod ids;
 mod inner;
+mod keep;
 mod queue;
 mod record;
 mod settings;

@@ -25,7 +25,7 @@ use crate::intrinsic::Expression;
 use crate::path::{Path, ReferencePath};
 pub use parse::{MachineType, Parsed, TestedState, parse, parse_state};
 pub use problem::{Code, Problem, Severity, summary};
-pub use resource::{Integration, Pattern, Resource};
+pub use resource::{Integration, Pattern, Resource, Sdk};
 
 /// A whole state machine.
 #[derive(Clone, Debug)]

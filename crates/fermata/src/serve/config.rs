@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) record_bytes_max: u64,
     pub(crate) wasm_opt: Option<PathBuf>,
     pub(crate) dev: bool,
+    pub(crate) aws: front::stepfunctions::Settings,
     pub(crate) prices: PriceList,
     pub(crate) memory_price: MemoryPrice,
     pub(crate) storage_price: MemoryPrice,
@@ -70,6 +71,8 @@ struct File {
     record: Option<PathBuf>,
     record_max: Option<String>,
     wasm_opt: Option<PathBuf>,
+    aws_account: Option<String>,
+    aws_region: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
@@ -160,6 +163,12 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
     }
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
+    let mut aws = front::stepfunctions::Settings::default();
+    aws.account = args.aws_account.or(file.aws_account).unwrap_or(aws.account);
+    aws.region = args.aws_region.or(file.aws_region).unwrap_or(aws.region);
+    if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
+        bail!("--aws-account is twelve digits, not {:?}", aws.account);
+    }
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
@@ -183,6 +192,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
         wasm_opt: args.wasm_opt.or(file.wasm_opt),
         dev: args.dev,
+        aws,
         prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
         memory_price: file
             .memory_price

@@ -1,0 +1,89 @@
+//! Activities: work that workers ask for.
+
+use model::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::arn;
+use super::error::AwsError;
+use super::machines::listed;
+use super::page::page;
+use super::params::check_name;
+use super::registry::{Activity, millis};
+use super::{Answer, Call, seconds, tags};
+
+const TOKEN_CHARS_MAX: usize = 1_024;
+
+pub(super) async fn create(call: &Call<'_>) -> Answer {
+    let name = call.params.required("name")?.to_owned();
+    check_name(&name)?;
+    let tags = tags::read(call.params.list("tags"))?;
+    let now = millis(call.handle.now());
+    let arn = call.place.activity(&name);
+    let created = call
+        .registry
+        .with(call.who, move |resources| {
+            if let Some(known) = resources.activities().get(&name) {
+                return Ok(known.created);
+            }
+            resources.activities_mut().insert(name, Activity { created: now, tags });
+            Ok(now)
+        })
+        .await?;
+    let mut answer = Map::new();
+    answer.insert("activityArn".to_owned(), arn.into());
+    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(created)));
+    Ok(answer)
+}
+
+pub(super) async fn describe(call: &Call<'_>) -> Answer {
+    let arn = call.params.required("activityArn")?.to_owned();
+    let name = arn::activity(&arn)?.to_owned();
+    let (key, missing) = (name.clone(), arn.clone());
+    let created = call
+        .registry
+        .with(call.who, move |resources| {
+            resources.activities().get(&key).map(|activity| activity.created).ok_or_else(|| {
+                let message = format!("Activity Does Not Exist: '{missing}'");
+                AwsError::new("ActivityDoesNotExist", message)
+            })
+        })
+        .await?;
+    let mut answer = Map::new();
+    answer.insert("activityArn".to_owned(), arn.into());
+    answer.insert("name".to_owned(), name.into());
+    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(created)));
+    answer.insert("encryptionConfiguration".to_owned(), json!({ "type": "AWS_OWNED_KEY" }));
+    Ok(answer)
+}
+
+pub(super) async fn delete(call: &Call<'_>) -> Answer {
+    let name = arn::activity(call.params.required("activityArn")?)?.to_owned();
+    call.registry
+        .with(call.who, move |resources| {
+            if resources.activities().contains_key(&name) {
+                resources.activities_mut().remove(&name);
+            }
+            Ok(Map::new())
+        })
+        .await
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Answer {
+    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    let place = call.place.clone();
+    let activities = call
+        .registry
+        .with(call.who, move |resources| {
+            let activities = resources.activities().iter().map(|(name, activity)| {
+                json!({
+                    "activityArn": place.activity(name),
+                    "name": name,
+                    "creationDate": seconds(Timestamp::from_millis(activity.created)),
+                })
+            });
+            Ok(activities.collect::<Vec<Value>>())
+        })
+        .await?;
+    let (activities, next) = page(&call.params, TOKEN_CHARS_MAX, activities)?;
+    Ok(listed("activities", activities, next))
+}

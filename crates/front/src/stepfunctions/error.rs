@@ -1,0 +1,82 @@
+//! Refusals in AWS's words.
+
+use axum::http::StatusCode;
+use node::{Error, ErrorKind};
+use serde_json::{Value, json};
+
+/// An exception of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AwsError {
+    code: &'static str,
+    message: String,
+    status: StatusCode,
+}
+
+impl AwsError {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status: StatusCode::BAD_REQUEST }
+    }
+
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::new("ValidationException", message)
+    }
+
+    /// One parameter breaks a rule of the API's model.
+    pub(super) fn constraint(value: &str, at: &str, rule: &str) -> Self {
+        Self::validation(format!(
+            "1 validation error detected: Value '{value}' at '{at}' failed to satisfy constraint: {rule}"
+        ))
+    }
+
+    pub(super) fn unknown_operation() -> Self {
+        Self::new("UnknownOperationException", "")
+    }
+
+    pub(super) fn not_signed() -> Self {
+        let message =
+            "this server takes signed requests in development mode only (`fermata serve --dev`)";
+        Self { status: StatusCode::FORBIDDEN, ..Self::new("AccessDeniedException", message) }
+    }
+
+    pub(super) fn no_machine(arn: &str) -> Self {
+        Self::new("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
+    }
+
+    pub(super) fn no_resource() -> Self {
+        Self::new("ResourceNotFound", "Request references a resource that does not exist.")
+    }
+
+    pub(super) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn body(&self) -> Value {
+        json!({ "__type": self.code, "message": self.message })
+    }
+}
+
+impl From<Error> for AwsError {
+    fn from(error: Error) -> Self {
+        let (code, status) = match error.kind {
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::ClassNotAllowed => {
+                ("AccessDeniedException", StatusCode::FORBIDDEN)
+            }
+            ErrorKind::OverBudget | ErrorKind::Overloaded => {
+                ("ThrottlingException", StatusCode::BAD_REQUEST)
+            }
+            ErrorKind::Draining | ErrorKind::Storage | ErrorKind::Internal => {
+                ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            _ => ("ValidationException", StatusCode::BAD_REQUEST),
+        };
+        Self { code, message: error.to_string(), status }
+    }
+}

@@ -1,0 +1,401 @@
+//! State machines.
+
+use std::collections::BTreeMap;
+
+use asl::definition::{MachineType, Parsed, Problem, Severity, parse, summary};
+use model::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::arn::{self, MachineArn, Qualifier};
+use super::error::AwsError;
+use super::page::page;
+use super::params::check_name;
+use super::registry::{Machine, Resources, Revision, Version, millis, seed, uuid};
+use super::{Answer, Call, Ctx, references, seconds, tags, versions};
+
+const TOKEN_CHARS_MAX: usize = 1_024;
+
+pub(super) async fn create(call: &Call<'_>) -> Answer {
+    let name = call.params.required("name")?.to_owned();
+    check_name(&name)?;
+    let definition = call.params.required("definition")?.to_owned();
+    call.params.definition(&definition)?;
+    let role = call.params.required("roleArn")?.to_owned();
+    let sort = machine_type(call)?;
+    let publish = call.params.flag("publish");
+    let description = call.params.text("versionDescription")?.map(str::to_owned);
+    if description.is_some() && !publish {
+        return Err(AwsError::validation(
+            "Version description can only be set when publish is true",
+        ));
+    }
+    let revision = Revision {
+        id: None,
+        logging: logging(call.params.get("loggingConfiguration"))?,
+        tracing: tracing_enabled(call.params.get("tracingConfiguration")).unwrap_or(false),
+        encryption: encryption(call.params.get("encryptionConfiguration")),
+        definition,
+        role,
+    };
+    check_definition(&revision.definition, sort)?;
+    let now = millis(call.handle.now());
+    let mut machine = Machine {
+        name: name.clone(),
+        sort: sort.as_str().to_owned(),
+        created: now,
+        updated: now,
+        revision,
+        versions: BTreeMap::new(),
+        last_version: 0,
+        aliases: Vec::new(),
+        tags: tags::read(call.params.list("tags"))?,
+    };
+    let arn = call.place.machine(&name);
+    let taken = arn.clone();
+    let (created, version) = call
+        .registry
+        .with(call.who, move |resources| {
+            if let Some(known) = resources.machines().get(&machine.name) {
+                // The same request again has the same answer.
+                if known.revision != machine.revision || known.sort != machine.sort {
+                    let message = format!("State Machine Already Exists: '{taken}'");
+                    return Err(AwsError::new("StateMachineAlreadyExists", message));
+                }
+                let version = versions::of_revision(known);
+                return Ok((known.created, version.filter(|_| publish)));
+            }
+            let version = publish.then(|| versions::add(&mut machine, description, now));
+            resources.add_machine(machine);
+            Ok((now, version))
+        })
+        .await?;
+    let mut answer = Map::new();
+    answer.insert("stateMachineArn".to_owned(), arn.into());
+    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(created)));
+    if let Some(version) = version {
+        answer
+            .insert("stateMachineVersionArn".to_owned(), call.place.version(&name, version).into());
+    }
+    Ok(answer)
+}
+
+pub(super) async fn update(call: &Call<'_>) -> Answer {
+    let arn = call.params.required("stateMachineArn")?.to_owned();
+    let name = unqualified(&arn)?;
+    let publish = call.params.flag("publish");
+    let description = call.params.text("versionDescription")?.map(str::to_owned);
+    if description.is_some() && !publish {
+        return Err(AwsError::validation(
+            "Version description can only be set when publish is true",
+        ));
+    }
+    let definition = call.params.text("definition")?.map(str::to_owned);
+    if let Some(definition) = &definition {
+        call.params.definition(definition)?;
+    }
+    let role = call.params.text("roleArn")?.map(str::to_owned);
+    let given = |name: &str| call.params.get(name);
+    let logging = given("loggingConfiguration").map(|value| logging(Some(value))).transpose()?;
+    let tracing = tracing_enabled(given("tracingConfiguration"));
+    let encryption = given("encryptionConfiguration").map(|value| encryption(Some(value)));
+    let nothing = definition.is_none()
+        && role.is_none()
+        && logging.is_none()
+        && tracing.is_none()
+        && encryption.is_none();
+    if nothing && !publish {
+        let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration \
+                       must be specified";
+        return Err(AwsError::new("MissingRequiredParameter", message));
+    }
+    let id = uuid()?;
+    let now = millis(call.handle.now());
+    let (revision, version) = call
+        .registry
+        .with(call.who, move |resources| {
+            let Some(known) = resources.machines().get(&name) else {
+                return Err(AwsError::no_machine(&arn));
+            };
+            let sort = sort_of(known);
+            if let Some(definition) = &definition {
+                check_definition(definition, sort)?;
+            }
+            let machine = resources.machine_mut(&name).ok_or_else(|| AwsError::no_machine(&arn))?;
+            let before = machine.revision.clone();
+            let revision = &mut machine.revision;
+            revision.definition = definition.unwrap_or_else(|| revision.definition.clone());
+            revision.role = role.unwrap_or_else(|| revision.role.clone());
+            revision.logging = logging.unwrap_or_else(|| revision.logging.clone());
+            revision.tracing = tracing.unwrap_or(revision.tracing);
+            revision.encryption = encryption.unwrap_or_else(|| revision.encryption.clone());
+            if *revision != before {
+                revision.id = Some(id);
+            }
+            machine.updated = now;
+            let version = publish.then(|| versions::add(machine, description, now));
+            Ok((machine.revision.id.clone(), version.map(|version| (name, version))))
+        })
+        .await?;
+    let mut answer = Map::new();
+    answer.insert("updateDate".to_owned(), seconds(Timestamp::from_millis(now)));
+    if let Some(id) = revision {
+        answer.insert("revisionId".to_owned(), id.into());
+    }
+    if let Some((name, version)) = version {
+        answer
+            .insert("stateMachineVersionArn".to_owned(), call.place.version(&name, version).into());
+    }
+    Ok(answer)
+}
+
+pub(super) async fn describe(call: &Call<'_>) -> Answer {
+    let arn = call.params.required("stateMachineArn")?.to_owned();
+    let found = find(call, &arn).await?;
+    let mut answer = described(&found.machine, &found.revision);
+    answer.insert("stateMachineArn".to_owned(), arn.into());
+    answer.insert("status".to_owned(), "ACTIVE".into());
+    answer.insert("type".to_owned(), found.machine.sort.clone().into());
+    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(found.created)));
+    if let Some(id) = found.revision.id {
+        answer.insert("revisionId".to_owned(), id.into());
+    }
+    if let Some(description) = found.description {
+        answer.insert("description".to_owned(), description.into());
+    }
+    Ok(answer)
+}
+
+/// What is told of a revision, of a machine and of an execution's machine alike.
+pub(super) fn described(machine: &Machine, revision: &Revision) -> Map<String, Value> {
+    let mut answer = Map::new();
+    answer.insert("name".to_owned(), machine.name.clone().into());
+    answer.insert("definition".to_owned(), revision.definition.clone().into());
+    answer.insert("roleArn".to_owned(), revision.role.clone().into());
+    answer.insert("loggingConfiguration".to_owned(), revision.logging.clone());
+    answer.insert("tracingConfiguration".to_owned(), json!({ "enabled": revision.tracing }));
+    answer.insert("encryptionConfiguration".to_owned(), revision.encryption.clone());
+    let references = references::of(&revision.definition);
+    if !references.is_empty() {
+        answer.insert("variableReferences".to_owned(), Value::Object(references));
+    }
+    answer
+}
+
+/// A machine and the revision that an ARN names.
+pub(super) struct Found {
+    pub(super) machine: Machine,
+    pub(super) revision: Revision,
+    pub(super) created: u64,
+    pub(super) description: Option<String>,
+    pub(super) version: Option<u32>,
+}
+
+/// The machine of an ARN, with the version or alias in it.
+async fn find(call: &Call<'_>, arn: &str) -> Result<Found, AwsError> {
+    find_in(&call.ctx(), arn).await
+}
+
+/// The machine of an ARN. An alias of two versions gives one of them by chance, as its weights say.
+pub(super) async fn find_in(ctx: &Ctx, arn: &str) -> Result<Found, AwsError> {
+    let MachineArn { name, qualifier } = arn::machine(arn)?;
+    let arn = arn.to_owned();
+    let draw = seed() % 100;
+    ctx.api
+        .registry
+        .with(&ctx.who, move |resources| {
+            let machine = known(resources, &name, &arn)?.clone();
+            let version = match qualifier {
+                None => None,
+                Some(Qualifier::Version(version)) => Some(version),
+                Some(Qualifier::Alias(alias)) => {
+                    let alias = machine.aliases.iter().find(|known| known.name == alias);
+                    let alias = alias.ok_or_else(|| AwsError::no_machine(&arn))?;
+                    let mut reached = 0;
+                    let chosen = alias.routes.iter().find(|route| {
+                        reached += u64::from(route.weight);
+                        draw < reached
+                    });
+                    chosen.or_else(|| alias.routes.last()).map(|route| route.version)
+                }
+            };
+            let Some(version) = version else {
+                let (revision, created) = (machine.revision.clone(), machine.created);
+                return Ok(Found { machine, revision, created, description: None, version: None });
+            };
+            let Version { created, description, revision } = machine
+                .versions
+                .get(&version)
+                .cloned()
+                .ok_or_else(|| AwsError::no_machine(&arn))?;
+            Ok(Found { machine, revision, created, description, version: Some(version) })
+        })
+        .await
+}
+
+pub(super) fn known<'r>(
+    resources: &'r Resources,
+    name: &str,
+    arn: &str,
+) -> Result<&'r Machine, AwsError> {
+    resources.machines().get(name).ok_or_else(|| AwsError::no_machine(arn))
+}
+
+pub(super) async fn delete(call: &Call<'_>) -> Answer {
+    let arn = call.params.required("stateMachineArn")?;
+    let name = unqualified(arn)?;
+    call.registry
+        .with(call.who, move |resources| {
+            resources.remove_machine(&name);
+            Ok(Map::new())
+        })
+        .await
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Answer {
+    // A bad page is refused before anything is read.
+    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    let place = call.place.clone();
+    let machines = call
+        .registry
+        .with(call.who, move |resources| {
+            let machines = resources.machines().values().map(|machine| {
+                json!({
+                    "stateMachineArn": place.machine(&machine.name),
+                    "name": machine.name,
+                    "type": machine.sort,
+                    "creationDate": seconds(Timestamp::from_millis(machine.created)),
+                })
+            });
+            Ok(machines.collect::<Vec<Value>>())
+        })
+        .await?;
+    let (machines, next) = page(&call.params, TOKEN_CHARS_MAX, machines)?;
+    Ok(listed("stateMachines", machines, next))
+}
+
+/// A page of a list.
+pub(super) fn listed(name: &str, items: Vec<Value>, next: Option<String>) -> Map<String, Value> {
+    let mut answer = Map::new();
+    answer.insert(name.to_owned(), Value::Array(items));
+    if let Some(token) = next {
+        answer.insert("nextToken".to_owned(), token.into());
+    }
+    answer
+}
+
+pub(super) fn validate(call: &Call<'_>) -> Answer {
+    let definition = call.params.required("definition")?;
+    let sort = machine_type(call)?;
+    let wanted = call.params.text("severity")?.unwrap_or("ERROR");
+    let most = call
+        .params
+        .get("maxResults")
+        .and_then(Value::as_u64)
+        .filter(|most| *most > 0)
+        .unwrap_or(100);
+    let Parsed { problems, .. } = parse(definition, sort);
+    let failed = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let shown: Vec<&Problem> = problems
+        .iter()
+        .filter(|problem| wanted == "WARNING" || problem.severity == Severity::Error)
+        .collect();
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let truncated = shown.len() > most;
+    let diagnostics: Vec<Value> = shown.into_iter().take(most).map(diagnostic).collect();
+    let mut answer = Map::new();
+    answer.insert("result".to_owned(), if failed { "FAIL" } else { "OK" }.into());
+    answer.insert("diagnostics".to_owned(), diagnostics.into());
+    answer.insert("truncated".to_owned(), truncated.into());
+    Ok(answer)
+}
+
+fn diagnostic(problem: &Problem) -> Value {
+    let mut shown = Map::new();
+    shown.insert("severity".to_owned(), problem.severity.as_str().into());
+    shown.insert("code".to_owned(), problem.code.as_str().into());
+    shown.insert("message".to_owned(), problem.message.clone().into());
+    if let Some(location) = &problem.location {
+        shown.insert("location".to_owned(), location.clone().into());
+    }
+    Value::Object(shown)
+}
+
+pub(super) fn check_definition(definition: &str, sort: MachineType) -> Result<(), AwsError> {
+    parse(definition, sort)
+        .into_result()
+        .map(|_| ())
+        .map_err(|problems| AwsError::new("InvalidDefinition", summary(&problems)))
+}
+
+fn machine_type(call: &Call<'_>) -> Result<MachineType, AwsError> {
+    match call.params.text("type")? {
+        None | Some("STANDARD") => Ok(MachineType::Standard),
+        Some("EXPRESS") => Ok(MachineType::Express),
+        Some(other) => {
+            let rule = "Member must satisfy enum value set: [STANDARD, EXPRESS]";
+            Err(AwsError::constraint(other, "type", rule))
+        }
+    }
+}
+
+pub(super) fn sort_of(machine: &Machine) -> MachineType {
+    if machine.sort == MachineType::Express.as_str() {
+        MachineType::Express
+    } else {
+        MachineType::Standard
+    }
+}
+
+/// The name in an ARN that may name no version or alias.
+fn unqualified(arn: &str) -> Result<String, AwsError> {
+    let MachineArn { name, qualifier } = arn::machine(arn)?;
+    match qualifier {
+        None => Ok(name),
+        Some(_) => Err(AwsError::new(
+            "InvalidArn",
+            format!("Invalid Arn: 'Resource type not valid in this context: {arn}'"),
+        )),
+    }
+}
+
+/// The logging configuration with what it leaves out.
+fn logging(given: Option<&Value>) -> Result<Value, AwsError> {
+    let refuse = |why: &str| {
+        Err(AwsError::new(
+            "InvalidLoggingConfiguration",
+            format!("Invalid Logging Configuration: {why}"),
+        ))
+    };
+    let Some(given) = given else {
+        return Ok(json!({ "level": "OFF", "includeExecutionData": false }));
+    };
+    let level = given.get("level").and_then(Value::as_str).unwrap_or("OFF");
+    let destinations = given.get("destinations").and_then(Value::as_array);
+    if level != "OFF" {
+        match destinations.map(Vec::as_slice) {
+            Some([destination]) => {
+                let group = destination.pointer("/cloudWatchLogsLogGroup/logGroupArn");
+                if !group.and_then(Value::as_str).is_some_and(|group| group.ends_with(":*")) {
+                    return refuse("Log Destination not found.");
+                }
+            }
+            _ => return refuse("Must specify exactly one Log Destination."),
+        }
+    }
+    let mut logging = Map::new();
+    logging.insert("level".to_owned(), level.into());
+    let data = given.get("includeExecutionData").and_then(Value::as_bool).unwrap_or(false);
+    logging.insert("includeExecutionData".to_owned(), data.into());
+    if let Some(destinations) = destinations {
+        logging.insert("destinations".to_owned(), destinations.clone().into());
+    }
+    Ok(Value::Object(logging))
+}
+
+fn tracing_enabled(given: Option<&Value>) -> Option<bool> {
+    given.map(|value| value.get("enabled").and_then(Value::as_bool).unwrap_or(false))
+}
+
+fn encryption(given: Option<&Value>) -> Value {
+    given.cloned().unwrap_or_else(|| json!({ "type": "AWS_OWNED_KEY" }))
+}

@@ -1,0 +1,193 @@
+//! AWS Step Functions: JSON 1.0 at `POST /`, the action in `X-Amz-Target`.
+//!
+//! A state machine is a function of kind `state-machine` of the same name; what AWS keeps beside it (role,
+//! versions, aliases, tags, activities) is in [`registry`]. Start reading at [`dispatch`].
+
+mod activities;
+mod aliases;
+mod arn;
+mod error;
+mod executions;
+mod machines;
+mod mock_schema;
+mod page;
+mod params;
+mod references;
+mod registry;
+mod runs;
+mod tags;
+mod tasks;
+mod test_state;
+mod versions;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::post;
+use node::{Handle, Principal};
+use serde_json::{Map, Value};
+
+use arn::Place;
+use error::AwsError;
+use params::Params;
+use registry::Registry;
+use runs::Runs;
+
+const TARGET: &str = "x-amz-target";
+const PREFIX: &str = "AWSStepFunctions.";
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
+
+/// Where this node's resources are said to be: part of every ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Twelve digits.
+    pub account: String,
+    /// `us-east-1`.
+    pub region: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { account: "000000000000".to_owned(), region: "us-east-1".to_owned() }
+    }
+}
+
+/// What every action needs.
+struct Api {
+    place: Place,
+    registry: Registry,
+    runs: Runs,
+}
+
+/// What the work of an execution needs, which outlives the request that began it.
+#[derive(Clone)]
+struct Ctx {
+    api: Arc<Api>,
+    handle: Handle,
+    who: Principal,
+}
+
+/// One request.
+struct Call<'a> {
+    api: &'a Arc<Api>,
+    handle: &'a Handle,
+    who: &'a Principal,
+    place: &'a Place,
+    registry: &'a Registry,
+    params: Params,
+}
+
+impl Call<'_> {
+    fn ctx(&self) -> Ctx {
+        Ctx { api: Arc::clone(self.api), handle: self.handle.clone(), who: self.who.clone() }
+    }
+}
+
+type Answer = Result<Map<String, Value>, AwsError>;
+
+/// The route of all actions.
+pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
+    let api = Arc::new(Api {
+        place: Place::new(settings),
+        registry: Registry::start(handle.clone()),
+        runs: Runs::default(),
+    });
+    Router::new().route(
+        "/",
+        post(move |State(handle): State<Handle>, headers: HeaderMap, body: Bytes| {
+            let api = Arc::clone(&api);
+            async move { serve(&api, &handle, &headers, &body).await }
+        }),
+    )
+}
+
+async fn serve(api: &Arc<Api>, handle: &Handle, headers: &HeaderMap, body: &[u8]) -> Response {
+    match answer(api, handle, headers, body).await {
+        Ok(fields) => respond(StatusCode::OK, &Value::Object(fields)),
+        Err(error) => respond(error.status(), &error.body()),
+    }
+}
+
+async fn answer(api: &Arc<Api>, handle: &Handle, headers: &HeaderMap, body: &[u8]) -> Answer {
+    let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some(action) = target.strip_prefix(PREFIX) else {
+        return Err(AwsError::unknown_operation());
+    };
+    // Keys sign requests where the server knows keys; a development server takes anybody.
+    let who = handle.anonymous().ok_or_else(AwsError::not_signed)?;
+    let params = Params::parse(body)?;
+    let call = Call { api, handle, who: &who, place: &api.place, registry: &api.registry, params };
+    dispatch(action, &call).await
+}
+
+/// Does an action for an execution of this API. A box, since such an action may begin an execution again.
+fn act<'a>(
+    ctx: &'a Ctx,
+    action: &'a str,
+    fields: Map<String, Value>,
+) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    Box::pin(async move {
+        let (place, registry) = (&ctx.api.place, &ctx.api.registry);
+        let params = Params::from(fields);
+        let call =
+            Call { api: &ctx.api, handle: &ctx.handle, who: &ctx.who, place, registry, params };
+        dispatch(action, &call).await
+    })
+}
+
+async fn dispatch(action: &str, call: &Call<'_>) -> Answer {
+    match action {
+        "CreateActivity" => activities::create(call).await,
+        "CreateStateMachine" => machines::create(call).await,
+        "CreateStateMachineAlias" => aliases::create(call).await,
+        "DeleteActivity" => activities::delete(call).await,
+        "DeleteStateMachine" => machines::delete(call).await,
+        "DeleteStateMachineAlias" => aliases::delete(call).await,
+        "DeleteStateMachineVersion" => versions::delete(call).await,
+        "DescribeActivity" => activities::describe(call).await,
+        "DescribeStateMachine" => machines::describe(call).await,
+        "DescribeExecution" => executions::describe(call).await,
+        "DescribeStateMachineForExecution" => executions::describe_machine(call).await,
+        "GetActivityTask" => executions::activity_task(call).await,
+        "GetExecutionHistory" => executions::history(call).await,
+        "ListExecutions" => executions::list(call).await,
+        "SendTaskFailure" => executions::task_failure(call).await,
+        "SendTaskHeartbeat" => executions::task_heartbeat(call).await,
+        "SendTaskSuccess" => executions::task_success(call).await,
+        "StartExecution" => executions::start(call).await,
+        "StartSyncExecution" => executions::start_sync(call).await,
+        "StopExecution" => executions::stop(call).await,
+        "DescribeStateMachineAlias" => aliases::describe(call).await,
+        "ListActivities" => activities::list(call).await,
+        "ListStateMachineAliases" => aliases::list(call).await,
+        "ListStateMachineVersions" => versions::list(call).await,
+        "ListStateMachines" => machines::list(call).await,
+        "ListTagsForResource" => tags::list(call).await,
+        "PublishStateMachineVersion" => versions::publish(call).await,
+        "TagResource" => tags::tag(call).await,
+        "TestState" => test_state::run(call).await,
+        "UntagResource" => tags::untag(call).await,
+        "UpdateStateMachine" => machines::update(call).await,
+        "UpdateStateMachineAlias" => aliases::update(call).await,
+        "ValidateStateMachineDefinition" => machines::validate(call),
+        _ => Err(AwsError::unknown_operation()),
+    }
+}
+
+fn respond(status: StatusCode, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    response
+}
+
+/// Seconds since the epoch, as the protocol has times.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this age are below 2^53")]
+fn seconds(at: model::Timestamp) -> Value {
+    Value::from(at.as_millis() as f64 / 1_000.0)
+}

@@ -1,0 +1,33 @@
+//! Lists in pages.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::error::AwsError;
+use super::params::Params;
+
+/// One page of `items` from where the token says, and the token of the next one.
+pub(super) fn page<T>(
+    params: &Params,
+    token_chars_max: usize,
+    items: Vec<T>,
+) -> Result<(Vec<T>, Option<String>), AwsError> {
+    let size = params.page_size()?;
+    let begin = match params.text("nextToken")? {
+        None => 0,
+        Some(token) if token.chars().count() > token_chars_max => {
+            let rule = format!("Member must have length less than or equal to {token_chars_max}");
+            return Err(AwsError::constraint(token, "nextToken", &rule));
+        }
+        Some(token) => read(token)
+            .ok_or_else(|| AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'"))?,
+    };
+    let end = begin.saturating_add(size);
+    let next = (items.len() > end).then(|| URL_SAFE_NO_PAD.encode(format!("page {end}")));
+    Ok((items.into_iter().skip(begin).take(size).collect(), next))
+}
+
+fn read(token: &str) -> Option<usize> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    std::str::from_utf8(&bytes).ok()?.strip_prefix("page ")?.parse().ok()
+}

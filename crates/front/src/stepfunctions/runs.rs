@@ -1,0 +1,439 @@
+//! Executions under way, and those that ended lately.
+//!
+//! Each runs in a task of its own, which owns its machine; others reach it through its inbox. What is here is
+//! in memory: it is what AWS promises for EXPRESS, and less than it promises for STANDARD (see
+//! `docs/compat/step-functions.md`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use asl::Document;
+use asl::ask::{Ask, ChildAsk, End, Failed, Input};
+use asl::definition::{ChartId, Definition, MachineType};
+use asl::history::Event;
+use asl::machine::{Facts, Machine, Settings, Start, Turn, World};
+use model::Timestamp;
+use model::suspend::OpId;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::registry::Revision;
+use super::{Ctx, registry, tasks};
+
+/// Executions that ended and are still told of.
+const ENDED_KEPT: usize = 20_000;
+/// Work of one activity that no worker has taken yet.
+const OFFERS_MAX: usize = 10_000;
+
+/// All executions of this node.
+#[derive(Default)]
+pub(super) struct Runs {
+    table: Mutex<Table>,
+    offered: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    /// In the order in which they began.
+    runs: Vec<Arc<Run>>,
+    by_arn: BTreeMap<String, Arc<Run>>,
+    tokens: BTreeMap<String, Waiting>,
+    offers: BTreeMap<String, VecDeque<Offer>>,
+}
+
+/// Who waits for a token.
+struct Waiting {
+    inbox: mpsc::UnboundedSender<Input>,
+    op: OpId,
+}
+
+/// Work of an activity.
+pub(super) struct Offer {
+    pub(super) token: String,
+    pub(super) input: String,
+    inbox: mpsc::UnboundedSender<Input>,
+    op: OpId,
+}
+
+/// One execution.
+pub(super) struct Run {
+    pub(super) tenant: model::TenantName,
+    pub(super) facts: Facts,
+    pub(super) sort: MachineType,
+    pub(super) revision: Revision,
+    pub(super) input: String,
+    pub(super) version: Option<u32>,
+    pub(super) alias: Option<String>,
+    inbox: mpsc::UnboundedSender<Input>,
+    state: Mutex<Progress>,
+    ended: watch::Sender<bool>,
+}
+
+/// How far an execution is.
+#[derive(Clone, Default)]
+pub(super) struct Progress {
+    pub(super) events: Vec<Event>,
+    pub(super) end: Option<(Timestamp, End)>,
+}
+
+/// What an execution begins with.
+pub(super) struct Begin {
+    pub(super) facts: Facts,
+    pub(super) sort: MachineType,
+    pub(super) revision: Revision,
+    pub(super) definition: Definition,
+    pub(super) input: Document,
+    pub(super) version: Option<u32>,
+    pub(super) alias: Option<String>,
+}
+
+/// Where a machine hears of what it asked for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it holds one message for each ask under way; a bound could lose one"
+)]
+fn inbox() -> (mpsc::UnboundedSender<Input>, mpsc::UnboundedReceiver<Input>) {
+    mpsc::unbounded_channel()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    /// How far it is now.
+    pub(super) fn progress(&self) -> Progress {
+        lock(&self.state).clone()
+    }
+
+    /// How it ended, where it did.
+    pub(super) fn end(&self) -> Option<(Timestamp, End)> {
+        lock(&self.state).end.clone()
+    }
+
+    /// Waits for its end.
+    pub(super) async fn wait(&self) {
+        let mut ended = self.ended.subscribe();
+        // The sender lives as long as this does.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Asks it to end.
+    pub(super) fn stop(&self, error: Option<String>, cause: Option<String>) {
+        let _ = self.inbox.send(Input::Abort { error, cause });
+    }
+}
+
+impl Runs {
+    /// Begins an execution, or gives the one that has its ARN already.
+    pub(super) fn begin(&self, ctx: &Ctx, begin: Begin) -> Result<Arc<Run>, Arc<Run>> {
+        let (inbox, messages) = self::inbox();
+        let run = Arc::new(Run {
+            tenant: ctx.who.tenant.clone(),
+            facts: begin.facts,
+            sort: begin.sort,
+            revision: begin.revision,
+            input: begin.input.text().to_owned(),
+            version: begin.version,
+            alias: begin.alias,
+            inbox,
+            state: Mutex::default(),
+            ended: watch::Sender::new(false),
+        });
+        {
+            let mut table = lock(&self.table);
+            if let Some(known) = table.by_arn.get(&run.facts.execution_arn) {
+                return Err(Arc::clone(known));
+            }
+            table.by_arn.insert(run.facts.execution_arn.clone(), Arc::clone(&run));
+            table.runs.push(Arc::clone(&run));
+            table.forget();
+        }
+        let start = Start {
+            facts: run.facts.clone(),
+            input: begin.input,
+            chart: ChartId(0),
+            seed: registry::seed(),
+        };
+        let driver = Driver {
+            ctx: ctx.clone(),
+            definition: Arc::new(begin.definition),
+            run: Some(Arc::clone(&run)),
+            inbox: run.inbox.clone(),
+            tell: None,
+            timers: BTreeMap::new(),
+            tokens: Vec::new(),
+            sort: run.sort,
+        };
+        tokio::spawn(driver.drive(start, messages));
+        Ok(run)
+    }
+
+    /// The execution of that ARN.
+    pub(super) fn find(&self, ctx: &Ctx, arn: &str) -> Option<Arc<Run>> {
+        let found = lock(&self.table).by_arn.get(arn).cloned()?;
+        (found.tenant == ctx.who.tenant).then_some(found)
+    }
+
+    /// Executions of a machine, newest first.
+    pub(super) fn of_machine(&self, ctx: &Ctx, machine_arn: &str) -> Vec<Arc<Run>> {
+        let table = lock(&self.table);
+        let runs = table.runs.iter().rev();
+        let own =
+            runs.filter(|run| run.facts.machine_arn == machine_arn && run.tenant == ctx.who.tenant);
+        own.cloned().collect()
+    }
+
+    /// Hands an answer to who waits for that token. False where nobody does.
+    pub(super) fn answer(
+        &self,
+        token: &str,
+        input: impl FnOnce(OpId) -> Input,
+        last: Last,
+    ) -> bool {
+        let mut table = lock(&self.table);
+        let found = match last {
+            Last::Yes => table.tokens.remove(token).map(|waiting| (waiting.inbox, waiting.op)),
+            Last::No => table.tokens.get(token).map(|waiting| (waiting.inbox.clone(), waiting.op)),
+        };
+        found.is_some_and(|(inbox, op)| inbox.send(input(op)).is_ok())
+    }
+
+    /// Work of an activity, once there is some; none after `patience`.
+    pub(super) async fn take_offer(
+        &self,
+        activity: &str,
+        worker: Option<String>,
+        patience: Duration,
+    ) -> Option<Offer> {
+        let take = || lock(&self.table).offers.get_mut(activity).and_then(VecDeque::pop_front);
+        let wait = async {
+            loop {
+                let mut notified = std::pin::pin!(self.offered.notified());
+                notified.as_mut().enable();
+                if let Some(offer) = take() {
+                    // The state that offered it may have ended.
+                    let started = Input::TaskStarted(offer.op, worker.clone());
+                    if lock(&self.table).tokens.contains_key(&offer.token)
+                        && offer.inbox.send(started).is_ok()
+                    {
+                        return offer;
+                    }
+                    continue;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(patience, wait).await.ok()
+    }
+}
+
+/// Whether an answer is the last one of its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    Yes,
+    No,
+}
+
+impl Table {
+    /// Drops the oldest of those that ended, beyond what is kept.
+    fn forget(&mut self) {
+        if self.runs.len() <= ENDED_KEPT {
+            return;
+        }
+        if let Some(oldest) = self.runs.iter().position(|run| run.end().is_some()) {
+            let run = self.runs.remove(oldest);
+            self.by_arn.remove(&run.facts.execution_arn);
+        }
+    }
+}
+
+/// Tells a parent of the end of its child.
+type Tell = Box<dyn FnOnce(Result<Document, Failed>) + Send>;
+
+/// Owns one machine under way.
+struct Driver {
+    ctx: Ctx,
+    definition: Arc<Definition>,
+    /// What others see of it; a child of a distributed Map state is not seen.
+    run: Option<Arc<Run>>,
+    inbox: mpsc::UnboundedSender<Input>,
+    /// Hears of the end.
+    tell: Option<Tell>,
+    timers: BTreeMap<(Timestamp, OpId), ()>,
+    tokens: Vec<String>,
+    sort: MachineType,
+}
+
+impl Driver {
+    async fn drive(mut self, start: Start, mut messages: mpsc::UnboundedReceiver<Input>) {
+        let settings =
+            Settings { region: self.ctx.api.place.region().to_owned(), ..Settings::default() };
+        let secret = registry::secret();
+        let mint = move |op: OpId| registry::token(&secret, op.0);
+        let facts = start.facts.clone();
+        let definition = Arc::clone(&self.definition);
+        let now = self.ctx.handle.now();
+        let (mut machine, turn) = tokio::task::block_in_place(|| {
+            Machine::start(definition, settings, start, &World { now, token: &mint })
+        });
+        let mut end = self.act(&facts, turn, &mint);
+        while end.is_none() {
+            let Some(input) = self.next(&mut messages).await else { return };
+            let now = self.ctx.handle.now();
+            let turn =
+                tokio::task::block_in_place(|| machine.step([input], &World { now, token: &mint }));
+            end = self.act(&facts, turn, &mint);
+        }
+        if let Some(end) = end {
+            self.ended(end);
+        }
+    }
+
+    /// What comes next: a message, or a timer that is due.
+    async fn next(&mut self, messages: &mut mpsc::UnboundedReceiver<Input>) -> Option<Input> {
+        let Some(((at, op), ())) = self.timers.first_key_value().map(|(key, ())| (*key, ())) else {
+            return messages.recv().await;
+        };
+        let patience = at.since(self.ctx.handle.now());
+        tokio::select! {
+            biased;
+            message = messages.recv() => message,
+            () = tokio::time::sleep(patience) => {
+                self.timers.remove(&(at, op));
+                Some(Input::Fired(op))
+            }
+        }
+    }
+
+    /// Does what a step wants, and tells of it.
+    fn act(&mut self, facts: &Facts, turn: Turn, mint: &dyn Fn(OpId) -> String) -> Option<End> {
+        if let Some(run) = &self.run {
+            lock(&run.state).events.extend(turn.events);
+        }
+        for op in turn.drops {
+            self.timers.retain(|(_, timer), ()| *timer != op);
+            let token = mint(op);
+            lock(&self.ctx.api.runs.table).tokens.remove(&token);
+        }
+        if turn.end.is_some() {
+            return turn.end;
+        }
+        for (op, ask) in turn.asks {
+            match ask {
+                Ask::Timer { at } => {
+                    self.timers.insert((at, op), ());
+                }
+                Ask::Task(task) => {
+                    let token = mint(op);
+                    let waiting = Waiting { inbox: self.inbox.clone(), op };
+                    lock(&self.ctx.api.runs.table).tokens.insert(token.clone(), waiting);
+                    self.tokens.push(token.clone());
+                    let order = tasks::Order { op, token, inbox: self.inbox.clone() };
+                    let ctx = self.ctx.clone();
+                    tokio::spawn(async move { tasks::perform(&ctx, *task, order).await });
+                }
+                Ask::Read(_) => {
+                    let _ = self
+                        .inbox
+                        .send(Input::ItemsRead(op, Err(no_storage("States.ItemReaderFailed"))));
+                }
+                Ask::Write(_) => {
+                    let failed = Err(no_storage("States.ResultWriterFailed"));
+                    let _ = self.inbox.send(Input::ResultsWritten(op, failed));
+                }
+                Ask::Child(child) => self.child(facts, op, *child),
+            }
+        }
+        None
+    }
+
+    /// Begins a child execution of a distributed Map state.
+    fn child(&self, parent: &Facts, op: OpId, child: ChildAsk) {
+        let place = &self.ctx.api.place;
+        let machine_name = format!("{}/{}", parent.machine_name, child.label);
+        let name = registry::uuid().unwrap_or_else(|_| op.0.to_string());
+        let facts = Facts {
+            execution_arn: place.execution(&machine_name, &name),
+            execution_name: name,
+            role_arn: parent.role_arn.clone(),
+            started: self.ctx.handle.now(),
+            redrive_count: (child.machine_type == MachineType::Standard).then_some(0),
+            machine_arn: place.machine(&machine_name),
+            machine_name,
+        };
+        let start = Start { facts, input: child.input, chart: child.chart, seed: registry::seed() };
+        let (inbox, messages) = self::inbox();
+        let parent_inbox = self.inbox.clone();
+        let driver = Self {
+            ctx: self.ctx.clone(),
+            definition: Arc::clone(&self.definition),
+            run: None,
+            inbox,
+            tell: Some(Box::new(move |outcome| {
+                let _ = parent_inbox.send(Input::ChildEnded(op, outcome));
+            })),
+            timers: BTreeMap::new(),
+            tokens: Vec::new(),
+            sort: child.machine_type,
+        };
+        let driving: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(driver.drive(start, messages));
+        tokio::spawn(driving);
+    }
+
+    fn ended(self, end: End) {
+        {
+            let mut table = lock(&self.ctx.api.runs.table);
+            for token in &self.tokens {
+                table.tokens.remove(token);
+            }
+        }
+        if let Some(run) = &self.run {
+            lock(&run.state).end = Some((self.ctx.handle.now(), end.clone()));
+            run.ended.send_replace(true);
+        }
+        if let Some(tell) = self.tell {
+            tell(match end {
+                End::Succeeded(output) => Ok(output),
+                End::Failed { error, cause } | End::Aborted { error, cause } => {
+                    Err(Failed { error: error.unwrap_or_default(), cause })
+                }
+                End::TimedOut => Err(Failed { error: "States.Timeout".to_owned(), cause: None }),
+            });
+        }
+        tracing::debug!(sort = self.sort.as_str(), "an execution ended");
+    }
+}
+
+fn no_storage(error: &str) -> Failed {
+    let cause = "no S3 endpoint is configured for this server".to_owned();
+    Failed { error: error.to_owned(), cause: Some(cause) }
+}
+
+impl Runs {
+    /// Offers work of an activity to its workers.
+    pub(super) fn offer(
+        &self,
+        activity: &str,
+        input: &str,
+        order: &tasks::Order,
+    ) -> Result<(), Failed> {
+        {
+            let mut table = lock(&self.table);
+            let offers = table.offers.entry(activity.to_owned()).or_default();
+            if offers.len() >= OFFERS_MAX {
+                let cause = format!("more than {OFFERS_MAX} tasks wait for a worker of {activity}");
+                return Err(Failed { error: "States.TaskFailed".to_owned(), cause: Some(cause) });
+            }
+            offers.push_back(Offer {
+                token: order.token.clone(),
+                input: input.to_owned(),
+                inbox: order.inbox.clone(),
+                op: order.op,
+            });
+        }
+        self.offered.notify_waiters();
+        Ok(())
+    }
+}
