@@ -13,6 +13,7 @@ mod bare;
 mod busy;
 mod flood;
 mod functions;
+mod memory;
 mod preempt;
 mod probe;
 mod start;
@@ -37,6 +38,8 @@ pub(crate) struct Args {
 enum Bench {
     /// The lowest class offered at 10× what the machine can do, beside a top class at 30 %
     Flood(flood::Args),
+    /// Swapping by class under pressure, the swap file against its disk, and faults
+    Memory(memory::Args),
     /// How soon a top-class call runs while every core is busy with work that never yields
     Preempt(preempt::Args),
     /// Cold starts, round trips, and calls a second
@@ -84,6 +87,7 @@ impl Origin {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.bench {
         Bench::Flood(args) => flood::run(&args),
+        Bench::Memory(args) => memory::run(&args),
         Bench::Preempt(args) => preempt::run(&args),
         Bench::Start(args) => start::run(&args),
         Bench::Agree(args) => agree::run(&args),

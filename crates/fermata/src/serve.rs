@@ -38,6 +38,21 @@ pub(crate) struct Args {
     /// quarters of this computer's, divided by --machines]
     #[arg(long, env = "FERMATA_MEMORY", value_name = "BYTES")]
     memory: Option<config::Size>,
+    /// Swap file for the memory of Wasm functions that rest, as 8G; its room on the disk is taken at
+    /// the start [default: none]
+    #[arg(long, env = "FERMATA_SWAP", value_name = "BYTES")]
+    swap: Option<config::Size>,
+    /// Folder on whose disk the swap file lies [default: the data directory]
+    #[arg(long, env = "FERMATA_SWAP_DIR", value_name = "DIR")]
+    swap_dir: Option<PathBuf>,
+    /// Bytes a second that are written to swap at most, and as many that are read, as 500M
+    /// [default: what the disk gives]
+    #[arg(long, env = "FERMATA_SWAP_BANDWIDTH", value_name = "BYTES")]
+    swap_bandwidth: Option<config::Size>,
+    /// What is done to memory before it is written to swap: `plain`, `packed` (compressed),
+    /// `sealed` (encrypted, with a key that is never written) or `packed-sealed` [default: plain]
+    #[arg(long, env = "FERMATA_SWAP_CODING", value_name = "WORD")]
+    swap_coding: Option<String>,
     /// Logical machines in this process [default: 1]
     #[arg(long, env = "FERMATA_MACHINES", value_name = "N")]
     machines: Option<u32>,

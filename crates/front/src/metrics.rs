@@ -2,7 +2,7 @@
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use node::{ClassStatus, MachineStatus, Phase, RuntimeStatus, Status};
+use node::{ClassStatus, MachineStatus, MemoryStatus, Phase, RuntimeStatus, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -39,6 +39,7 @@ impl Collector for Snapshot {
         latency(&mut encoder, &status.classes)?;
         machines(&mut encoder, &status.machines, &status.classes)?;
         runtimes(&mut encoder, &status.runtimes)?;
+        swapping(&mut encoder, &status.memory, &status.classes)?;
         gauge(
             &mut encoder,
             "async_pending",
@@ -164,6 +165,57 @@ fn runtimes(encoder: &mut DescriptorEncoder<'_>, runtimes: &[RuntimeStatus]) -> 
     Ok(())
 }
 
+/// What was swapped, whose, and what swap holds.
+fn swapping(
+    encoder: &mut DescriptorEncoder<'_>,
+    memory: &MemoryStatus,
+    classes: &[ClassStatus],
+) -> Encoded {
+    if let Some(swap) = &memory.swap {
+        let (help, unit) = ("The swap file of Wasm functions", Some(&Unit::Bytes));
+        let mut family = encoder.encode_descriptor("swap", help, unit, MetricType::Gauge)?;
+        for (what, bytes) in [("total", swap.total), ("used", swap.used), ("held", swap.held)] {
+            family.encode_family(&[("what", what)])?.encode_gauge(&bytes.0)?;
+        }
+        let help = "Bytes through the swap file; zeros were not written";
+        let mut family = encoder.encode_descriptor("swap_io", help, unit, MetricType::Counter)?;
+        let ways = [("written", swap.written), ("read", swap.read), ("zeros", swap.zeros)];
+        for (way, bytes) in ways {
+            counter(&mut family, &[("way", way)], bytes.0)?;
+        }
+    }
+    let each = || classes.iter().map(|class| class.name.as_str()).zip(&memory.classes);
+    let help = "Functions by class whose memory is swapped out, or that wait for memory";
+    let mut family = encoder.encode_descriptor("memory_lanes", help, None, MetricType::Gauge)?;
+    for (name, class) in each() {
+        for (place, count) in [("swapped", class.swapped), ("waiting", class.waiting)] {
+            let labels = [("class", name), ("place", place)];
+            family.encode_family(&labels)?.encode_gauge(&wide(count))?;
+        }
+    }
+    let help = "Functions swapped out, brought back, not swappable and killed for memory, by class";
+    let mut family = encoder.encode_descriptor("memory_acts", help, None, MetricType::Counter)?;
+    for (name, class) in each() {
+        let acts = [
+            ("swapped_out", class.swap_outs),
+            ("swapped_in", class.swap_ins),
+            ("failed", class.swap_failures),
+            ("killed", class.kills),
+        ];
+        for (act, count) in acts {
+            counter(&mut family, &[("class", name), ("act", act)], count)?;
+        }
+    }
+    let (help, unit) = ("Memory swapped, by class", Some(&Unit::Bytes));
+    let mut family = encoder.encode_descriptor("swapped", help, unit, MetricType::Counter)?;
+    for (name, class) in each() {
+        for (way, bytes) in [("out", class.swapped_out), ("in", class.swapped_in)] {
+            counter(&mut family, &[("class", name), ("way", way)], bytes.0)?;
+        }
+    }
+    Ok(())
+}
+
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Encoded {
     encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
 }
@@ -182,6 +234,7 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::Blocked => "blocked",
         Phase::Running => "running",
         Phase::Total => "total",
+        Phase::Memory => "memory",
     }
 }
 

@@ -51,6 +51,8 @@ pub const KILL_RESTARTS_MAX: u32 = 3;
 pub const WASM_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// Memory that a suspended Wasm function may have changed since its beginning.
 pub const WASM_IMAGE_BYTES_MAX: u64 = 1 << 30;
+/// The swap file of Wasm functions.
+pub const SWAP_BYTES_MAX: u64 = 1 << 44;
 /// Elements of one table of one Wasm instance.
 pub const WASM_TABLE_ELEMENTS_MAX: usize = 1_000_000;
 /// Threads that run Wasm functions; functions above wait for one.

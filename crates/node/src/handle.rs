@@ -355,8 +355,9 @@ impl Handle {
         let (reply, control) = oneshot::channel();
         let ask = Message::Status(Box::new(move |status| drop(reply.send(status))));
         let _ = self.inner.control.send(ask);
-        let (classes, machines) =
-            control.await.map_or_else(|_| Default::default(), |c| (c.classes, c.machines));
+        let (classes, machines, memory) = control
+            .await
+            .map_or_else(|_| Default::default(), |c| (c.classes, c.machines, c.memory));
         Status {
             at: self.now(),
             started: self.inner.started,
@@ -365,6 +366,7 @@ impl Handle {
             classes,
             machines,
             runtimes: self.runtimes(),
+            memory,
             async_pending: self.inner.async_pending.load(Ordering::Relaxed),
             receipts_pending: self.inner.receipts_pending.load(Ordering::Relaxed),
         }

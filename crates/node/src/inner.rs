@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) receipts_pending: Arc<AtomicU64>,
     pub(crate) async_pending: Arc<AtomicU64>,
     pub(crate) draining: AtomicBool,
+    /// How long the sampler of memory waits between two looks.
+    pub(crate) look_micros: Arc<AtomicU64>,
 }
 
 /// A call as it is wanted, before it is known whether it can be made.

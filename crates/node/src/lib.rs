@@ -40,8 +40,8 @@ pub use handle::Handle;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};
 pub use types::{
-    BillQuery, BillRow, ClassStatus, DeadLetter, Durations, FunctionInfo, InvocationFilter,
-    InvocationInfo, InvocationStatus, Invoke, Invoked, KeyInfo, MachineStatus, NewFunction, NewKey,
-    NewTenant, Page, Phase, PhaseHistogram, Principal, Role, RuntimeStatus, Status, Step,
-    TenantInfo,
+    BillQuery, BillRow, ClassMemory, ClassStatus, DeadLetter, Durations, FunctionInfo,
+    InvocationFilter, InvocationInfo, InvocationStatus, Invoke, Invoked, KeyInfo, MachineStatus,
+    MemoryStatus, NewFunction, NewKey, NewTenant, Page, Phase, PhaseHistogram, Principal, Role,
+    RuntimeStatus, Status, Step, TenantInfo,
 };

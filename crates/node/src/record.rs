@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Failure, PriceList, Receipt, Timestamp};
+use model::{Bytes64, Failure, PriceList, Receipt, Timestamp};
 use serde_json::{Value, json};
 use store::{Charge, FailureNote, InvocationRecord, Mode, RecordOutcome};
 
@@ -134,6 +134,11 @@ fn render_trace(ended: &Ended, prices: &PriceList) -> String {
         "preemptions": flight.durations.preemptions,
         "steps": steps,
     });
+    let durations = &flight.durations;
+    if durations.swap_outs > 0 {
+        let swapped = [durations.swap_outs.into(), micros(durations.swapped)];
+        trace["swap"] = json!([swapped[0], swapped[1], durations.swapped_bytes.0]);
+    }
     if flight.steps_dropped > 0 {
         trace["steps_dropped"] = flight.steps_dropped.into();
     }
@@ -152,7 +157,11 @@ fn parse_trace(text: &str) -> (Durations, Vec<Step>) {
         blocked: length(4),
         running: length(5),
         total: length(6),
+        memory: length(7),
         preemptions: trace["preemptions"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(0),
+        swap_outs: trace["swap"][0].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(0),
+        swapped: Duration::from_micros(trace["swap"][1].as_u64().unwrap_or(0)),
+        swapped_bytes: Bytes64(trace["swap"][2].as_u64().unwrap_or(0)),
     };
     let step = |step: &Value| Step {
         after: Duration::from_micros(step[0].as_u64().unwrap_or(0)),

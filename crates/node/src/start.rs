@@ -1,6 +1,6 @@
 //! Builds a node from its parts, and takes it down again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use store::{Change, Month, Store, Tenant};
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::control::{Cluster, Control, Flights, Message, Meters, Outbox};
+use crate::control::{Cluster, Control, Flights, Memories, Message, Meters, Outbox};
 use crate::executions;
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
@@ -26,8 +26,6 @@ use crate::tenants::{default_tenant, new_key};
 use crate::types::{NewKey, Role};
 use crate::writer::{Write, Writer};
 
-/// Between two looks at the memory of all functions.
-const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Events for the queue's task that may wait.
 const QUEUE_EVENTS_MAX: usize = 4096;
 /// The file with the first admin key, in the data directory.
@@ -105,6 +103,7 @@ impl Node {
             receipts_pending: Arc::default(),
             async_pending: Arc::new(AtomicU64::new(u64::try_from(left.len()).unwrap_or(u64::MAX))),
             draining: AtomicBool::new(false),
+            look_micros: Arc::default(),
         });
         let control = make_control(settings, &inner)?;
         let writer = make_writer(&inner, observer);
@@ -319,7 +318,12 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
         flights: Flights::new(prices),
         timers: BTreeSet::new(),
         meters: Meters::new(prices),
-        memory_used: BTreeMap::new(),
+        memories: Memories::new(
+            settings.memory,
+            machines.len(),
+            prices.len(),
+            Arc::clone(&inner.look_micros),
+        ),
         drained: Vec::new(),
         acts: Vec::new(),
     })
@@ -350,12 +354,14 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 fn sample(inner: &Inner, stop: &Receiver<()>) {
-    while stop.recv_timeout(SAMPLE_EVERY) == Err(RecvTimeoutError::Timeout) {
+    let pause = || Duration::from_micros(inner.look_micros.load(Ordering::Relaxed));
+    while stop.recv_timeout(pause()) == Err(RecvTimeoutError::Timeout) {
         let mut all = MemoryUse::default();
         for executor in inner.executors.wasm.iter().chain(&inner.executors.process) {
             let used = executor.memory();
-            all.invocations.extend(used.invocations);
-            all.idle.0 += used.idle.0;
+            all.held.extend(used.held);
+            all.idle.extend(used.idle);
+            all.swap = all.swap.or(used.swap);
         }
         if inner.control.send(Message::Sampled(all)).is_err() {
             return;

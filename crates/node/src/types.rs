@@ -137,8 +137,16 @@ pub struct Durations {
     pub running: Duration,
     /// From its arrival to its end.
     pub total: Duration,
+    /// Could have had a core and waited for memory: swapped out, or held.
+    pub memory: Duration,
     /// Times it lost its core.
     pub preemptions: u32,
+    /// Times its memory was swapped out.
+    pub swap_outs: u32,
+    /// How long its memory was out, whatever it did meanwhile.
+    pub swapped: Duration,
+    /// What was swapped out in all.
+    pub swapped_bytes: Bytes64,
 }
 
 /// State of an invocation.
@@ -364,6 +372,8 @@ pub struct Status {
     pub machines: Vec<MachineStatus>,
     /// Of each runtime that is there.
     pub runtimes: Vec<RuntimeStatus>,
+    /// Memory and swap.
+    pub memory: MemoryStatus,
     /// Asynchronous calls accepted and not finished.
     pub async_pending: u64,
     /// Receipts not yet in the store.
@@ -433,6 +443,8 @@ pub enum Phase {
     Running,
     /// From arrival to end.
     Total,
+    /// Waiting for memory.
+    Memory,
 }
 
 /// A cumulative histogram: for each bound, how many were at or below it.
@@ -461,6 +473,38 @@ pub struct MachineStatus {
     pub memory_used: Bytes64,
 }
 
+/// Memory and swap of the node.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStatus {
+    /// What is in swap and went through it; none where there is no swap.
+    pub swap: Option<runtime::SwapUse>,
+    /// By class, cheapest first.
+    pub classes: Vec<ClassMemory>,
+    /// The most that functions of one machine were seen to hold at once.
+    pub peak: Bytes64,
+}
+
+/// One class's part in that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassMemory {
+    /// Functions whose memory is out now.
+    pub swapped: usize,
+    /// Functions that could have a core and wait for memory now.
+    pub waiting: usize,
+    /// Functions swapped out since the start.
+    pub swap_outs: u64,
+    /// Functions brought back since the start.
+    pub swap_ins: u64,
+    /// Memory swapped out since the start.
+    pub swapped_out: Bytes64,
+    /// Memory brought back since the start.
+    pub swapped_in: Bytes64,
+    /// Times that a function could not be swapped out, since the start.
+    pub swap_failures: u64,
+    /// Functions killed for memory since the start.
+    pub kills: u64,
+}
+
 impl ClassStatus {
     /// A class in which nothing has happened.
     #[must_use]
@@ -486,8 +530,8 @@ impl ClassStatus {
 }
 
 impl Phase {
-    /// Every phase, in the order in which an invocation may pass them; stored traces keep them so.
-    pub const ALL: [Self; 7] = [
+    /// Every phase; stored traces keep this order.
+    pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Waiting,
         Self::Starting,
@@ -495,5 +539,6 @@ impl Phase {
         Self::Blocked,
         Self::Running,
         Self::Total,
+        Self::Memory,
     ];
 }

@@ -222,7 +222,11 @@ async fn the_effective_class_is_inherited_down_a_chain_and_never_falls() {
         .into_iter()
         .filter_map(|told| match told {
             Told::Start(_, class, _) => Some(class),
-            Told::Preempt(_) | Told::Resume(_) | Told::End(..) => None,
+            Told::Preempt(_)
+            | Told::Resume(_)
+            | Told::End(..)
+            | Told::SwapOut(_)
+            | Told::SwapIn(_) => None,
         })
         .collect();
     assert_eq!(classes, ["interactive"; 4]);
@@ -320,6 +324,39 @@ async fn full_memory_kills_the_lowest_class_which_begins_again() {
     w.fake.finish(low_id, Ok(Bytes::from_static(b"at last")));
     assert_eq!(low.await.unwrap().unwrap().outcome.unwrap(), "at last");
     high.await.unwrap().unwrap();
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_swap_the_low_class_leaves_and_comes_back_and_nobody_is_killed() {
+    let w = world().await;
+    w.fake.enable_swap();
+    let low = w.spawn("background", "hold");
+    let low_id = starts(&w.fake.wait(|told| starts(told).len() == 1))[0];
+    let high = w.spawn("critical", "hold");
+    let high_id = starts(&w.fake.wait(|told| starts(told).len() == 2))[1];
+    w.fake.set_memory(low_id, 500 << 20);
+    w.fake.set_memory(high_id, 800 << 20);
+    w.fake.wait(|told| told.contains(&Told::SwapOut(low_id)));
+    w.fake.finish(high_id, Ok(Bytes::new()));
+    let told = w.fake.wait(|told| told.last() == Some(&Told::Resume(low_id)));
+    assert!(told.contains(&Told::SwapIn(low_id)), "{told:?}");
+    assert!(!told.iter().any(|told| matches!(told, Told::End(..))), "{told:?}");
+    assert!(!told.contains(&Told::SwapOut(high_id)), "{told:?}");
+    w.fake.finish(low_id, Ok(Bytes::from_static(b"whole")));
+    let low = low.await.unwrap().unwrap();
+    assert_eq!(low.outcome.unwrap(), "whole");
+    assert_eq!((low.durations.swap_outs, low.durations.swapped_bytes), (1, Bytes64(500 << 20)));
+    assert_eq!(high.await.unwrap().unwrap().durations.swap_outs, 0);
+    let memory = w.handle.status().await.memory;
+    let (cheap, dear) = (memory.classes[0], memory.classes[4]);
+    assert_eq!((cheap.swap_outs, cheap.swap_ins, cheap.kills), (1, 1, 0));
+    assert_eq!((dear.swap_outs, cheap.swapped), (0, 0));
+    let info = w.handle.invocation(&w.who, low_id).await.unwrap();
+    let words: Vec<&str> = info.steps.iter().map(|step| step.what).collect();
+    for word in ["swap-out", "swapped-out", "brought", "swapped-in"] {
+        assert!(words.contains(&word), "{words:?}");
+    }
     w.stop().await;
 }
 

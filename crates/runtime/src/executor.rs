@@ -55,6 +55,15 @@ pub trait Executor: Send + Sync {
     /// Memory held now by each unfinished invocation, and by warm instances that run nothing.
     fn memory(&self) -> MemoryUse;
 
+    /// Moves the memory of a function that holds no core out of RAM, in the background. Answered by
+    /// [`Event::SwappedOut`] or [`Event::SwapFailed`]. An executor that cannot do this marks what
+    /// it holds as [`Held::fixed`].
+    fn swap_out(&self, _id: InvocationId) {}
+
+    /// Brings it back, before the next `resume`. Answered by [`Event::SwappedIn`], or by `Finished`
+    /// where that could not be.
+    fn swap_in(&self, _id: InvocationId) {}
+
     /// Forgets warm instances of a function's versions (it was deleted), or all idle ones.
     fn reclaim(&self, which: Reclaim<'_>);
 
@@ -239,6 +248,31 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Its memory is out of RAM.
+    SwappedOut {
+        /// Which invocation.
+        id: InvocationId,
+        /// How much.
+        bytes: Bytes64,
+        /// How long that took, without the wait for others.
+        took: Duration,
+    },
+    /// Its memory is back in RAM.
+    SwappedIn {
+        /// Which invocation.
+        id: InvocationId,
+        /// How much.
+        bytes: Bytes64,
+        /// How long that took, without the wait for others.
+        took: Duration,
+    },
+    /// Its memory could not be moved out, and is in RAM.
+    SwapFailed {
+        /// Which invocation.
+        id: InvocationId,
+        /// Why, for a person.
+        why: String,
+    },
     /// It ended.
     Finished(Box<Finished>),
 }
@@ -302,9 +336,58 @@ pub struct Logs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// By unfinished invocation.
-    pub invocations: Vec<(InvocationId, Bytes64)>,
+    pub held: Vec<Held>,
     /// By warm instances that run nothing.
-    pub idle: Bytes64,
+    pub idle: Vec<IdleUse>,
+    /// The executor's swap, where it has one.
+    pub swap: Option<SwapUse>,
+}
+
+impl MemoryUse {
+    /// All that warm instances hold.
+    #[must_use]
+    pub fn idle_bytes(&self) -> Bytes64 {
+        Bytes64(self.idle.iter().map(|idle| idle.bytes.0).sum())
+    }
+}
+
+/// What one invocation holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// In RAM.
+    pub resident: Bytes64,
+    /// In swap.
+    pub swapped: Bytes64,
+    /// Whether it cannot be swapped out.
+    pub fixed: bool,
+}
+
+/// What warm instances hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleUse {
+    /// Name of the class of what they last ran; empty where they have run nothing.
+    pub class: String,
+    /// In RAM.
+    pub bytes: Bytes64,
+}
+
+/// What is in swap, and what went through it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwapUse {
+    /// Its size.
+    pub total: Bytes64,
+    /// Taken of it.
+    pub used: Bytes64,
+    /// Memory whose place it takes: more than `used` where there were zeros or it was packed.
+    pub held: Bytes64,
+    /// Written to it so far.
+    pub written: Bytes64,
+    /// Read back from it so far.
+    pub read: Bytes64,
+    /// Pages of zeros that were not written, in bytes.
+    pub zeros: Bytes64,
 }
 
 /// How a runtime is.
@@ -321,6 +404,8 @@ pub struct Condition {
 pub enum Reclaim<'a> {
     /// All versions of one function.
     Function(&'a TenantName, &'a FunctionName),
+    /// All idle ones that last ran something of this class, as [`IdleUse::class`].
+    Class(&'a str),
     /// All idle ones.
     Idle,
 }

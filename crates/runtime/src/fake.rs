@@ -4,7 +4,7 @@
 //! [`Fake::finish`], `call:NAME:PAYLOAD` and `call-as:CLASS:NAME:PAYLOAD` call another function and
 //! answer with its answer, `sleep` is blocked until [`Fake::wake`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, FailureKind, InvocationId, Timestamp};
 
 use crate::executor::{
-    Call, CallMode, CallResult, Ended, Event, Events, Executor, Finished, Logs, MemoryUse,
-    Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+    Call, CallMode, CallResult, Ended, Event, Events, Executor, Finished, Held, Logs, MemoryUse,
+    Platform, Prepare, PrepareError, Prepared, Reclaim, Start, SwapUse,
 };
 use crate::kernel::Band;
 
@@ -30,6 +30,10 @@ pub enum Told {
     Resume(InvocationId),
     /// `end`.
     End(InvocationId, FailureKind),
+    /// `swap_out`.
+    SwapOut(InvocationId),
+    /// `swap_in`.
+    SwapIn(InvocationId),
 }
 
 /// The scripted executor.
@@ -46,6 +50,8 @@ struct State {
     told: Vec<Told>,
     running: BTreeMap<InvocationId, Option<Result<Bytes, Failure>>>,
     memory: BTreeMap<InvocationId, u64>,
+    swaps: bool,
+    swapped: BTreeSet<InvocationId>,
 }
 
 impl Fake {
@@ -91,6 +97,11 @@ impl Fake {
         self.lock().memory.insert(id, bytes);
     }
 
+    /// Has swap of any size, and moves memory at once.
+    pub fn enable_swap(&self) {
+        self.lock().swaps = true;
+    }
+
     fn unblock(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
         if let Some(answer) = self.lock().running.get_mut(&id) {
             *answer = Some(outcome);
@@ -131,7 +142,11 @@ impl Fake {
     }
 
     fn finished(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
-        self.lock().memory.remove(&id);
+        {
+            let mut state = self.lock();
+            state.memory.remove(&id);
+            state.swapped.remove(&id);
+        }
         (self.events)(Event::Finished(Box::new(Finished {
             id,
             outcome: outcome.map(Ended::Answer),
@@ -196,8 +211,34 @@ impl Executor for Fake {
 
     fn memory(&self) -> MemoryUse {
         let state = self.lock();
-        let invocations = state.memory.iter().map(|(id, bytes)| (*id, Bytes64(*bytes))).collect();
-        MemoryUse { invocations, idle: Bytes64(0) }
+        let held = |(id, bytes): (&InvocationId, &u64)| {
+            let (bytes, none) = (Bytes64(*bytes), Bytes64(0));
+            let is_out = state.swapped.contains(id);
+            let (resident, swapped) = if is_out { (none, bytes) } else { (bytes, none) };
+            Held { id: *id, resident, swapped, fixed: !state.swaps }
+        };
+        let swap = state.swaps.then(|| SwapUse { total: Bytes64(u64::MAX), ..SwapUse::default() });
+        MemoryUse { held: state.memory.iter().map(held).collect(), idle: Vec::new(), swap }
+    }
+
+    fn swap_out(&self, id: InvocationId) {
+        self.tell(Told::SwapOut(id));
+        let bytes = {
+            let mut state = self.lock();
+            state.swapped.insert(id);
+            Bytes64(state.memory.get(&id).copied().unwrap_or_default())
+        };
+        (self.events)(Event::SwappedOut { id, bytes, took: Duration::from_millis(1) });
+    }
+
+    fn swap_in(&self, id: InvocationId) {
+        self.tell(Told::SwapIn(id));
+        let bytes = {
+            let mut state = self.lock();
+            state.swapped.remove(&id);
+            Bytes64(state.memory.get(&id).copied().unwrap_or_default())
+        };
+        (self.events)(Event::SwappedIn { id, bytes, took: Duration::from_millis(1) });
     }
 
     fn reclaim(&self, _: Reclaim<'_>) {}

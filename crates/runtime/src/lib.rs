@@ -25,11 +25,13 @@ pub mod package;
 #[cfg(feature = "process")]
 pub mod process;
 #[cfg(feature = "wasm")]
+pub mod swap;
+#[cfg(feature = "wasm")]
 pub mod wasm;
 
 pub use clock::Clock;
 pub use executor::{
     Call, CallMode, CallResult, Code, Condition, Durable, DurableTurn, Ended, Event, Events,
-    Executor, Finished, Logs, MemoryUse, Network, Platform, Prepare, PrepareError, Prepared,
-    Reclaim, Start, TokenMaker,
+    Executor, Finished, Held, IdleUse, Logs, MemoryUse, Network, Platform, Prepare, PrepareError,
+    Prepared, Reclaim, Start, SwapUse, TokenMaker,
 };

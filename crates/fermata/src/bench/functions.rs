@@ -12,6 +12,9 @@ use crate::load::platform::{Deployed, Platform};
 pub(crate) const TOP: &str = "critical";
 pub(crate) const LOWEST: &str = "background";
 
+/// Holds memory; see the guest's source.
+pub(crate) const HOLD: &[u8] = include_bytes!("../../../../examples/guests/hold.wasm");
+
 /// How a bench's functions run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runtime {
@@ -28,6 +31,8 @@ pub(crate) enum Task {
     Clock,
     /// Uses CPU time.
     Spin,
+    /// Holds memory. Wasm only.
+    Hold,
 }
 
 /// A function to be deployed.
@@ -54,7 +59,10 @@ impl Function {
             }
             (Runtime::Process, Task::Clock) => ("app.py", include_bytes!("guests/clock.py")),
             (Runtime::Process, Task::Spin) => ("app.py", include_bytes!("guests/spin.py")),
-            (Runtime::Process, Task::Empty) => bail!("there is no empty process function"),
+            (Runtime::Wasm, Task::Hold) => ("hold.wasm", HOLD),
+            (Runtime::Process, Task::Empty | Task::Hold) => {
+                bail!("there is no such process function")
+            }
         })
     }
 
@@ -64,7 +72,7 @@ impl Function {
             Runtime::Wasm => format!("runtime = \"wasm\"\npath = \"{file}\"\n"),
             Runtime::Process => "runtime = \"python3\"\nhandler = \"app.handler\"\n".to_owned(),
         };
-        format!("name = \"{name}\"\nclass = \"{class}\"\n{code}")
+        format!("name = \"{name}\"\nclass = \"{class}\"\ntimeout = 3600\n{code}")
     }
 
     /// Deploys it, its folder being made below `root`.

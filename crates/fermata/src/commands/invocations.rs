@@ -108,7 +108,7 @@ fn story(invocation: &Value) -> String {
     }
     let times = &invocation["times"];
     if times.is_object() {
-        let phases = ["queued", "waiting", "starting", "preempted", "blocked", "running"];
+        let phases = ["queued", "waiting", "starting", "preempted", "blocked", "memory", "running"];
         let spent = phases.iter().filter(|phase| number(times, &format!("{phase}_us")) > 0);
         let spent: Vec<String> = spent
             .map(|phase| format!("{phase} {}", micros(times, &format!("{phase}_us"))))

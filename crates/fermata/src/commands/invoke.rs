@@ -109,7 +109,7 @@ fn print_receipt(answer: &Answer) {
     let receipt = receipt_of(answer);
     eprintln!(
         "{} in class {}: {} CPU, {} µ¢, {} in all (queued {}, waiting {}, starting {}, preempted {} \
-         in {} times, blocked {}, running {})",
+         in {} times, blocked {}, without memory {}, swapped out {} times, running {})",
         id_of(answer),
         field(&receipt, "class"),
         nanos(&receipt, "cpu_ns"),
@@ -121,6 +121,8 @@ fn print_receipt(answer: &Answer) {
         micros(&receipt, "preempted_us"),
         field(&receipt, "preemptions"),
         micros(&receipt, "blocked_us"),
+        micros(&receipt, "memory_us"),
+        field(&receipt, "swap_outs"),
         micros(&receipt, "running_us"),
     );
 }

@@ -171,7 +171,49 @@ fn once(view: &View) -> String {
             text::bytes(memory.1),
         ));
     }
+    for line in memory(view) {
+        shown.push_str(&line);
+        shown.push('\n');
+    }
     shown
+}
+
+/// Swap in use and its bandwidth since the look before, and who was swapped or killed.
+fn memory(view: &View) -> Vec<String> {
+    let (now, mut lines) = (&view.now["memory"], Vec::new());
+    if now["swap"].is_object() {
+        let (used, total) = (number(&now["swap"], "used"), number(&now["swap"], "total"));
+        let rate = |way: &str| {
+            let (before, since) = match &view.before {
+                Some(before) => (number(&before["memory"]["swap"], way), number(before, "at_ms")),
+                None => (0, number(&view.now, "started_ms")),
+            };
+            let millis = number(&view.now, "at_ms").saturating_sub(since).max(1);
+            let moved = number(&now["swap"], way).saturating_sub(before);
+            text::bytes(moved.saturating_mul(1_000) / millis)
+        };
+        lines.push(format!(
+            "swap: {} of {} used for {} of memory, {}/s out, {}/s in",
+            text::bytes(used),
+            text::bytes(total),
+            text::bytes(number(&now["swap"], "held")),
+            rate("written"),
+            rate("read"),
+        ));
+    }
+    let classes = now["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for class in classes.iter().rev() {
+        let counts = ["swapped", "waiting", "swap_outs", "kills"].map(|name| number(class, name));
+        if counts.iter().any(|count| *count > 0) {
+            let [swapped, waiting, outs, kills] = counts;
+            lines.push(format!(
+                "{}: {swapped} swapped out, {waiting} waiting for memory; since the start {outs} \
+                 swapped out, {kills} killed",
+                field(class, "class"),
+            ));
+        }
+    }
+    lines
 }
 
 fn machines(view: &View) -> &[Value] {
@@ -187,16 +229,21 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
     let machines_height = u16::try_from(machines(view).len()).unwrap_or(u16::MAX).saturating_add(2);
     let classes = view.now["classes"].as_array().map_or(0, Vec::len);
     let lanes_height = u16::try_from(classes).unwrap_or(u16::MAX).saturating_add(3);
+    let memory = memory(view);
+    let memory_height = u16::try_from(memory.len()).unwrap_or(u16::MAX);
     let areas = Layout::vertical([
         Constraint::Length(lanes_height),
         Constraint::Length(machines_height),
+        Constraint::Length(memory_height),
         Constraint::Min(1),
     ])
     .split(frame.area());
     draw_lanes(frame, areas[0], view);
     draw_machines(frame, areas[1], view);
+    let memory: Vec<Line<'_>> = memory.into_iter().map(Line::from).collect();
+    frame.render_widget(Paragraph::new(memory), areas[2]);
     let help = "q quits · p50 and p99 over the last ten seconds · cores by class, dearest first";
-    frame.render_widget(Paragraph::new(help).style(Style::new().fg(Color::DarkGray)), areas[2]);
+    frame.render_widget(Paragraph::new(help).style(Style::new().fg(Color::DarkGray)), areas[3]);
 }
 
 fn draw_lanes(frame: &mut Frame<'_>, area: Rect, view: &View) {
@@ -272,6 +319,14 @@ mod tests {
             ],
             "machines": [{"id": "machine-0", "cores": 2, "cores_held": [1, 1],
                           "memory_used": 1 << 20, "memory_total": 1 << 30}],
+            "memory": {
+                "swap": {"used": 2 << 20, "total": 8 << 20, "held": 3 << 20,
+                         "written": at_ms << 20, "read": 0},
+                "classes": [
+                    {"class": "low", "swapped": 1, "waiting": 1, "swap_outs": 3, "kills": 0},
+                    {"class": "high", "swapped": 0, "waiting": 0, "swap_outs": 0, "kills": 0},
+                ],
+            },
         })
     }
 
@@ -290,5 +345,9 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[2].starts_with("high") && lines[3].starts_with("low"), "{shown}");
         assert_eq!(lines[4], "machine-0: 2 of 2 cores held, 1.00 MiB of 1.00 GiB memory");
+        let swap = "swap: 2.00 MiB of 8.00 MiB used for 3.00 MiB of memory";
+        assert!(lines[5].starts_with(swap) && lines[5].contains("/s out"), "{shown}");
+        assert!(lines[6].starts_with("low: 1 swapped out, 1 waiting"), "{shown}");
+        assert_eq!(lines.len(), 7);
     }
 }

@@ -52,7 +52,7 @@ impl Platform {
     /// # Errors
     /// Where it does not come up; the last lines of its log tell why.
     pub(crate) fn start(start: Start<'_>) -> anyhow::Result<Self> {
-        Self::start_with(start, &[])
+        Self::start_with(start, &[], None)
     }
 
     /// The same, recording what arrives.
@@ -60,18 +60,35 @@ impl Platform {
     /// # Errors
     /// Where it does not come up; the last lines of its log tell why.
     pub(crate) fn start_recording(start: Start<'_>, file: &Path) -> anyhow::Result<Self> {
-        Self::start_with(start, &[OsStr::new("--record"), file.as_os_str()])
+        Self::start_with(start, &[OsStr::new("--record"), file.as_os_str()], None)
     }
 
-    fn start_with(start: Start<'_>, more: &[&OsStr]) -> anyhow::Result<Self> {
+    /// As `start`, with further arguments of `serve`, and as a member of the control group whose
+    /// folder is `group`.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub(crate) fn start_with(
+        start: Start<'_>,
+        arguments: &[&OsStr],
+        group: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let executable = std::env::current_exe().context("find this program's own file")?;
         fs::create_dir_all(start.data_dir).context("make a folder for the platform's data")?;
-        let mut command = own_command(&executable);
+        let mut command = match group {
+            None => own_command(&executable),
+            Some(group) => {
+                let mut shell = own_command(Path::new("/bin/sh"));
+                let join = r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#;
+                shell.args(["-c", join, "sh"]).arg(group).arg(&executable);
+                shell
+            }
+        };
         command
             .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
             .args(["--listen", start.listen, "--policy", start.policy, "--data"])
             .arg(start.data_dir)
-            .args(more);
+            .args(arguments);
         let server = Server::start(command, Speaks::Stdout, &start.data_dir.join("serve.log"))?;
         Ok(Self { server, executable })
     }
@@ -79,6 +96,11 @@ impl Platform {
     /// Whether it still runs; see [`Server::check`].
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         self.server.check()
+    }
+
+    /// Its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.server.process_id()
     }
 
     /// Where it listens.

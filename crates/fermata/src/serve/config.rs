@@ -12,6 +12,7 @@ use figment::providers::{Format, Toml};
 use model::{
     Amount, Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits,
 };
+use runtime::swap::{Coding, SwapOptions};
 use serde::Deserialize;
 use store::Address;
 
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) store: Address,
     pub(crate) cores: usize,
     pub(crate) memory: Bytes64,
+    pub(crate) swap: Option<SwapOptions>,
     pub(crate) machines: u32,
     pub(crate) shards: u32,
     pub(crate) admission: usize,
@@ -61,6 +63,10 @@ struct File {
     store: Option<String>,
     cores: Option<usize>,
     memory: Option<String>,
+    swap: Option<String>,
+    swap_dir: Option<PathBuf>,
+    swap_bandwidth: Option<String>,
+    swap_coding: Option<String>,
     machines: Option<u32>,
     shards: Option<u32>,
     admission: Option<usize>,
@@ -172,12 +178,24 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
+    let swap = args.swap.or(size(file.swap, "swap")?);
+    let bandwidth = args.swap_bandwidth.or(size(file.swap_bandwidth, "swap-bandwidth")?);
+    let coding = parse_coding(args.swap_coding.or(file.swap_coding).as_deref())?;
+    let swap_folder = args.swap_dir.or(file.swap_dir).unwrap_or_else(|| data.clone());
+    if swap.is_some_and(|size| size.0 > limits::SWAP_BYTES_MAX) {
+        bail!("--swap is at most {} bytes", limits::SWAP_BYTES_MAX);
+    }
     Ok(Config {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
         store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
         data,
         cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),
         memory: Bytes64(memory.map_or(memory_share, |size| size.0)),
+        swap: swap.map(|size| SwapOptions {
+            bandwidth: bandwidth.map(|size| Bytes64(size.0)),
+            coding,
+            ..SwapOptions::new(swap_folder, Bytes64(size.0))
+        }),
         machines,
         shards,
         admission: args.admission.or(file.admission).unwrap_or_else(|| admission(&policy)),
@@ -217,6 +235,18 @@ fn read(path: &Path) -> anyhow::Result<File> {
 fn price_list(classes: BTreeMap<String, Decimal>) -> anyhow::Result<PriceList> {
     let class = |(name, price): (String, Decimal)| PriceClass { name, price: Price(price.pico) };
     PriceList::new(classes.into_iter().map(class).collect()).context("read the price list")
+}
+
+fn parse_coding(text: Option<&str>) -> anyhow::Result<Coding> {
+    match text {
+        None | Some("plain") => Ok(Coding::Plain),
+        Some("packed") => Ok(Coding::Packed),
+        Some("sealed") => Ok(Coding::Sealed),
+        Some("packed-sealed") => Ok(Coding::PackedSealed),
+        Some(other) => {
+            bail!("no swap coding {other:?}; there are plain, packed, sealed and packed-sealed")
+        }
+    }
 }
 
 /// A policy that starts everything at once needs a bound; one that lets functions wait on the

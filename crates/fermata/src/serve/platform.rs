@@ -87,7 +87,11 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
 }
 
 fn wasm(config: &Config, clock: Clock) -> ExecutorMaker {
-    let options = WasmOptions { wasm_opt: config.wasm_opt.clone(), ..WasmOptions::default() };
+    let options = WasmOptions {
+        wasm_opt: config.wasm_opt.clone(),
+        swap: config.swap.clone(),
+        ..WasmOptions::default()
+    };
     Box::new(move |events, platform| {
         let opened = WasmExecutor::open(options, clock, platform, events);
         Ok(Arc::new(opened.map_err(std::io::Error::other)?))

@@ -123,6 +123,7 @@ impl Cluster {
             }),
         };
         let io = (self.io_waits > 0).then_some(IoConfig {
+            up_to: model::ClassId(u8::MAX),
             waits: self.io_waits,
             length_ns: self.io_ms.saturating_mul(1_000_000),
         });

@@ -110,7 +110,8 @@ fn receipt(handle: &Handle, invoked: &Invoked) -> String {
         concat!(
             r#"{{"class":"{}","version":{},"cpu_ns":{},"byte_seconds":{},"cpu_cost":"{}","#,
             r#""memory_cost":"{}","total":"{}","queued_us":{},"waiting_us":{},"starting_us":{},"#,
-            r#""preempted_us":{},"blocked_us":{},"running_us":{},"total_us":{},"preemptions":{}}}"#
+            r#""preempted_us":{},"blocked_us":{},"running_us":{},"total_us":{},"preemptions":{},"#,
+            r#""memory_us":{},"swap_outs":{},"swapped_us":{},"swapped_bytes":{}}}"#
         ),
         handle.prices().get(receipt.class).name,
         invoked.version,
@@ -127,6 +128,10 @@ fn receipt(handle: &Handle, invoked: &Invoked) -> String {
         micros(times.running),
         micros(times.total),
         times.preemptions,
+        micros(times.memory),
+        times.swap_outs,
+        micros(times.swapped),
+        times.swapped_bytes.0,
     )
 }
 

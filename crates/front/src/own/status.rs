@@ -25,6 +25,8 @@ pub(crate) struct Status {
     classes: Vec<Lane>,
     /// By machine.
     machines: Vec<Machine>,
+    /// Memory and swap.
+    memory: Memory,
     /// Asynchronous calls accepted and not settled.
     async_pending: u64,
     /// Receipts not yet in the store.
@@ -79,6 +81,83 @@ pub(crate) struct Machine {
     memory_used: u64,
 }
 
+/// Memory and swap of the node, in bytes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Memory {
+    /// The most that functions of one machine were seen to hold at once.
+    peak: u64,
+    /// The swap file, where there is one.
+    swap: Option<Swap>,
+    /// By class, cheapest first.
+    classes: Vec<ClassMemory>,
+}
+
+/// The swap file of Wasm functions, in bytes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Swap {
+    /// Its size.
+    total: u64,
+    /// Taken of it.
+    used: u64,
+    /// Memory whose place it takes.
+    held: u64,
+    /// Written to it since the start.
+    written: u64,
+    /// Read back from it since the start.
+    read: u64,
+    /// Zeros that were not written, since the start.
+    zeros: u64,
+}
+
+/// One class's part in swapping.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ClassMemory {
+    /// Its name.
+    class: String,
+    /// Functions whose memory is out now.
+    swapped: usize,
+    /// Functions that could have a core and wait for memory now.
+    waiting: usize,
+    /// Functions swapped out since the start.
+    swap_outs: u64,
+    /// Functions brought back since the start.
+    swap_ins: u64,
+    /// Bytes swapped out since the start.
+    swapped_out: u64,
+    /// Bytes brought back since the start.
+    swapped_in: u64,
+    /// Times that one could not be swapped out, since the start.
+    swap_failures: u64,
+    /// Functions killed for memory since the start.
+    kills: u64,
+}
+
+fn memory(memory: node::MemoryStatus, classes: &[node::ClassStatus]) -> Memory {
+    let class = |(class, memory): (&node::ClassStatus, node::ClassMemory)| ClassMemory {
+        class: class.name.clone(),
+        swapped: memory.swapped,
+        waiting: memory.waiting,
+        swap_outs: memory.swap_outs,
+        swap_ins: memory.swap_ins,
+        swapped_out: memory.swapped_out.0,
+        swapped_in: memory.swapped_in.0,
+        swap_failures: memory.swap_failures,
+        kills: memory.kills,
+    };
+    Memory {
+        peak: memory.peak.0,
+        swap: memory.swap.map(|swap| Swap {
+            total: swap.total.0,
+            used: swap.used.0,
+            held: swap.held.0,
+            written: swap.written.0,
+            read: swap.read.0,
+            zeros: swap.zeros.0,
+        }),
+        classes: classes.iter().zip(memory.classes).map(class).collect(),
+    }
+}
+
 /// The node at this moment.
 #[utoipa::path(get, path = "/v1/status", responses(
     (status = 200, body = Status),
@@ -116,6 +195,7 @@ pub(crate) async fn status(
         started_ms: status.started.as_millis(),
         policy: status.policy,
         in_force: status.in_force,
+        memory: memory(status.memory, &status.classes),
         classes: status.classes.into_iter().map(lane).collect(),
         machines: status.machines.into_iter().map(machine).collect(),
         async_pending: status.async_pending,

@@ -125,8 +125,16 @@ pub struct Times {
     pub running_us: u64,
     /// From its arrival to its end.
     pub total_us: u64,
+    /// Waiting for memory though it could have had a core.
+    pub memory_us: u64,
     /// Times it lost its core.
     pub preemptions: u32,
+    /// Times its memory was swapped out.
+    pub swap_outs: u32,
+    /// How long its memory was out, whatever it did meanwhile.
+    pub swapped_us: u64,
+    /// Bytes swapped out in all.
+    pub swapped_bytes: u64,
 }
 
 /// A decision about an invocation.
@@ -264,7 +272,11 @@ impl From<&Durations> for Times {
             blocked_us: micros(durations.blocked),
             running_us: micros(durations.running),
             total_us: micros(durations.total),
+            memory_us: micros(durations.memory),
             preemptions: durations.preemptions,
+            swap_outs: durations.swap_outs,
+            swapped_us: micros(durations.swapped),
+            swapped_bytes: durations.swapped_bytes.0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use asl::Document;
-use asl::ask::{Ask, End, Failed, Input};
+use asl::ask::{Ask, Failed, Input};
 use asl::definition::{ChartId, Definition, MachineType, Problem, Severity, parse, summary};
 use asl::machine::{Facts, Inspection, Machine, Settings, Start, Turn, World};
 use model::suspend::OpId;
@@ -520,6 +520,7 @@ fn definition(
     call: &Call<'_>,
     state: &Map<String, Value>,
     name: &str,
+    input: Option<&Value>,
 ) -> Result<Definition, AwsError> {
     let mut states = Map::new();
     let mut start = name;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{ClassId, InvocationId, MachineId, ShardId, Timestamp, limits};
+use model::{Bytes64, ClassId, InvocationId, MachineId, ShardId, Timestamp, limits};
 use runtime::{Code, DurableTurn, Executor};
 use store::Mode;
 
 use super::Reply;
+use super::memory::Held;
 use super::steps::Reason;
 use crate::types::Durations;
 
@@ -50,6 +51,8 @@ pub(crate) enum Place {
     Preempted,
     /// Waits for something else than a core.
     Blocked,
+    /// Could have a core and waits for memory.
+    Memory,
 }
 
 pub(crate) struct Flight {
@@ -63,6 +66,9 @@ pub(crate) struct Flight {
     pub(crate) cold: bool,
     /// The executor was told to start it.
     pub(crate) launched: bool,
+    /// It waits for something else than a core or memory.
+    pub(crate) is_waiting_outside: bool,
+    pub(crate) memory: Held,
     /// Why it is being ended, if it is.
     pub(crate) ending: Option<Ending>,
     /// Times it was killed for memory and begun again.
@@ -99,6 +105,8 @@ impl Flight {
             started: None,
             cold: false,
             launched: false,
+            is_waiting_outside: false,
+            memory: Held::default(),
             ending: None,
             restarts: 0,
             steps: Vec::with_capacity(6),
@@ -118,6 +126,7 @@ impl Flight {
             Place::Running => durations.running += spent,
             Place::Preempted => durations.preempted += spent,
             Place::Blocked => durations.blocked += spent,
+            Place::Memory => durations.memory += spent,
         }
         if is_active(self.place) {
             self.active_before += spent;
@@ -125,6 +134,9 @@ impl Flight {
         self.since = self.since.max(now);
         self.place = place;
         durations.total = now.since(self.work.arrived);
+        durations.swap_outs = self.memory.swap_outs;
+        durations.swapped = self.memory.out_for;
+        durations.swapped_bytes = Bytes64(self.memory.swapped_bytes);
     }
 
     /// When its time limit ends if nothing happens before: only time counts in which the function
@@ -149,6 +161,8 @@ impl Flight {
         self.restarts += 1;
         self.machine = None;
         self.launched = false;
+        self.is_waiting_outside = false;
+        self.memory.begin_again();
         self.ending = None;
         self.active_before = Duration::ZERO;
     }
@@ -157,6 +171,6 @@ impl Flight {
 fn is_active(place: Place) -> bool {
     match place {
         Place::Starting | Place::Running | Place::Blocked => true,
-        Place::Queued | Place::Waiting | Place::Preempted => false,
+        Place::Queued | Place::Waiting | Place::Preempted | Place::Memory => false,
     }
 }

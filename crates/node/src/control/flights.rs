@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{ClassId, InvocationId, PriceList};
+use model::{ClassId, InvocationId, MachineId, PriceList};
 
 use super::flight::Flight;
 
@@ -35,6 +35,16 @@ impl Flights {
 
     pub(crate) fn get_mut(&mut self, id: &InvocationId) -> Option<&mut Flight> {
         self.by_id.get_mut(id)
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Flight> {
+        self.by_id.values()
+    }
+
+    /// Those on a machine, in no order.
+    pub(crate) fn on(&self, machine: MachineId) -> impl Iterator<Item = &Flight> {
+        self.iter().filter(move |flight| flight.machine == Some(machine))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

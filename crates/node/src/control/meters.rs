@@ -138,6 +138,7 @@ impl Durations {
             Phase::Blocked => self.blocked,
             Phase::Running => self.running,
             Phase::Total => self.total,
+            Phase::Memory => self.memory,
         }
     }
 }

@@ -6,11 +6,12 @@
 mod cluster;
 mod flight;
 mod flights;
+mod memory;
 mod meters;
 mod outbox;
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -22,21 +23,20 @@ use model::{
     PriceList, Receipt, TenantName, Timestamp, limits,
 };
 use policy::budget::{Decision, Ledger};
-use policy::{Job, MachineInput, Memory, ShardInput};
-use runtime::{
-    Call, CallResult, Clock, Event, Executor, Finished, MemoryUse, Reclaim, Start, kernel::Band,
-};
+use policy::{Job, MachineInput, ShardInput};
+use runtime::{Call, CallResult, Clock, Event, Executor, Finished, MemoryUse, Start, kernel::Band};
 
 pub(crate) use cluster::{Act, Cluster};
 pub(crate) use flight::{Ending, Flight, Place, Submission};
 pub(crate) use flights::Flights;
+pub(crate) use memory::Memories;
 pub(crate) use meters::Meters;
 pub(crate) use outbox::Outbox;
 pub(crate) use steps::{Reason, word};
 
 use crate::error::{Error, ErrorKind};
 use crate::settings::Bands;
-use crate::types::{ClassStatus, Durations, MachineStatus};
+use crate::types::{ClassStatus, Durations, MachineStatus, MemoryStatus};
 use crate::writer::Write;
 
 /// What the control thread is told.
@@ -117,6 +117,7 @@ pub(crate) struct Peek {
 pub(crate) struct ControlStatus {
     pub(crate) classes: Vec<ClassStatus>,
     pub(crate) machines: Vec<MachineStatus>,
+    pub(crate) memory: MemoryStatus,
 }
 
 /// A running function that calls, as far as the callee needs to know.
@@ -140,6 +141,7 @@ pub(crate) struct Control {
     pub(crate) bands: Bands,
     pub(crate) cores: usize,
     pub(crate) memory_total: Bytes64,
+    pub(crate) memories: Memories,
     pub(crate) cluster: Cluster,
     pub(crate) ledger: Ledger,
     pub(crate) executors: Vec<Arc<dyn Executor>>,
@@ -151,7 +153,6 @@ pub(crate) struct Control {
     pub(crate) flights: Flights,
     pub(crate) timers: BTreeSet<(Timestamp, InvocationId)>,
     pub(crate) meters: Meters,
-    pub(crate) memory_used: BTreeMap<MachineId, u64>,
     pub(crate) drained: Vec<Box<dyn FnOnce() + Send>>,
     pub(crate) acts: Vec<Act>,
 }
@@ -164,9 +165,11 @@ impl Control {
             self.fire_timers(now);
             self.cluster.tick(now);
             self.outbox.tick(now);
+            self.plan_due_memory(now);
             self.settle(now);
             let timer = self.timers.first().map(|(at, _)| *at);
-            let others = [self.cluster.deadline(), self.outbox.deadline()];
+            let others =
+                [self.cluster.deadline(), self.outbox.deadline(), self.memories.deadline()];
             let deadline = timer.into_iter().chain(others.into_iter().flatten()).min();
             let message = match deadline {
                 Some(at) => match inbox.recv_timeout(at.since(self.clock.now())) {
@@ -290,8 +293,12 @@ impl Control {
     }
 
     fn run_function(&mut self, now: Timestamp, id: InvocationId, reason: policy::RunReason) {
+        if !self.may_run(now, id) {
+            return;
+        }
         let Some(flight) = self.flights.get_mut(&id) else { return };
         flight.note(now, Reason::Ran(reason));
+        flight.memory.rests = false;
         if flight.launched {
             let place = if flight.started.is_some() { Place::Running } else { Place::Starting };
             flight.work.executor.resume(id);
@@ -328,16 +335,29 @@ impl Control {
                 }
             }
             Event::Blocked { id } => {
-                self.note(now, id, Reason::Blocked);
-                self.move_to(now, id, Place::Blocked);
-                self.tell_machine_of(id, MachineInput::Blocked(id));
+                self.rests(id);
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.is_waiting_outside = true;
+                flight.note(now, Reason::Blocked);
+                if !flight.memory.waits {
+                    self.move_to(now, id, Place::Blocked);
+                    self.tell_machine_of(id, MachineInput::Blocked(id));
+                }
             }
             Event::Unblocked { id } => {
-                self.note(now, id, Reason::Unblocked);
-                self.move_to(now, id, Place::Preempted);
-                self.tell_machine_of(id, MachineInput::Unblocked(id));
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                flight.is_waiting_outside = false;
+                flight.note(now, Reason::Unblocked);
+                // One that waits for memory too goes on when it has that.
+                if !flight.memory.waits {
+                    self.move_to(now, id, Place::Preempted);
+                    self.tell_machine_of(id, MachineInput::Unblocked(id));
+                }
             }
-            Event::Stopped { .. } => {}
+            Event::Stopped { id, .. } => self.rests(id),
+            Event::SwappedOut { id, bytes, took } => self.swapped_out(now, id, bytes, took),
+            Event::SwappedIn { id, bytes, took } => self.swapped_in(now, id, bytes, took),
+            Event::SwapFailed { id, why } => self.swap_failed(now, id, why),
             Event::Finished(finished) => self.finished(now, *finished),
         }
     }
@@ -349,6 +369,7 @@ impl Control {
         if let Some(timer) = flight.limit_ends() {
             self.timers.remove(&(timer, id));
         }
+        self.memory_freed(now, &mut flight);
         let killed = flight.ending == Some(Ending::Memory) && finished.outcome.is_err();
         if killed && flight.restarts < limits::KILL_RESTARTS_MAX {
             flight.begin_again(now);
@@ -432,66 +453,6 @@ impl Control {
         true
     }
 
-    fn sampled(&mut self, now: Timestamp, used: &MemoryUse) {
-        self.memory_used.clear();
-        for (id, bytes) in &used.invocations {
-            if let Some(machine) = self.flights.get(id).and_then(|flight| flight.machine) {
-                *self.memory_used.entry(machine).or_default() += bytes.0;
-            }
-        }
-        // Warm instances belong to no machine in particular; each bears its share.
-        let machines = u64::try_from(self.cluster.lanes().len()).expect("few machines");
-        for index in 0..machines {
-            let machine = MachineId(u32::try_from(index).expect("made from a u32"));
-            let bytes = self.memory_used.entry(machine).or_default();
-            *bytes += used.idle.0 / machines;
-            let used = Bytes64(*bytes);
-            let memory = Memory { total: self.memory_total, used, swap_free: Bytes64(0) };
-            self.cluster.tell_machine(machine, MachineInput::Memory(memory));
-        }
-        let full = |(machine, bytes): (&MachineId, &u64)| {
-            (*bytes > self.memory_total.0).then_some(*machine)
-        };
-        let over: Vec<MachineId> = self.memory_used.iter().filter_map(full).collect();
-        if over.is_empty() {
-            return;
-        }
-        if used.idle.0 > 0 {
-            for executor in &self.executors {
-                executor.reclaim(Reclaim::Idle);
-            }
-        } else {
-            for machine in over {
-                self.kill_for_memory(now, machine, used);
-            }
-        }
-    }
-
-    /// Ends the function that `policy` names on a machine whose memory is full.
-    fn kill_for_memory(&mut self, now: Timestamp, machine: MachineId, used: &MemoryUse) {
-        let on_machine = used.invocations.iter().filter_map(|(id, _)| {
-            let flight = self.flights.get(id)?;
-            (flight.machine == Some(machine) && flight.ending.is_none()).then_some((*id, flight))
-        });
-        let candidates = on_machine.map(|(id, flight)| policy::memory::Candidate {
-            id,
-            class: flight.work.class,
-            cpu: model::CpuTime(
-                u64::try_from(flight.durations.running.as_nanos()).unwrap_or(u64::MAX),
-            ),
-            arrived: flight.work.arrived,
-        });
-        let Some((victim, _)) = policy::memory::victim(candidates) else { return };
-        let Some(flight) = self.flights.get_mut(&victim) else { return };
-        flight.ending = Some(Ending::Memory);
-        flight.note(now, Reason::KilledForMemory);
-        let message = format!(
-            "the functions of {machine} used more than its {} bytes of memory",
-            self.memory_total.0
-        );
-        flight.work.executor.end(victim, Failure::new(FailureKind::OutOfMemory, message));
-    }
-
     fn fire_timers(&mut self, now: Timestamp) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id));
@@ -557,10 +518,10 @@ impl Control {
                 cores: self.cores,
                 cores_held: lanes.iter().map(|lane| lane.running).collect(),
                 memory_total: self.memory_total,
-                memory_used: Bytes64(self.memory_used.get(&id).copied().unwrap_or_default()),
+                memory_used: self.memories.used(id),
             });
         }
-        ControlStatus { classes, machines }
+        ControlStatus { classes, machines, memory: self.memories.status(&self.flights) }
     }
 }
 

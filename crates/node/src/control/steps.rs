@@ -1,8 +1,10 @@
 //! The reasons along an invocation's way, as data and in words.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use model::{ClassId, MachineId, PriceList, ShardId};
+use model::{Bytes64, ClassId, MachineId, PriceList, ShardId};
+use policy::memory::{BringReason, EndReason, FreeReason, HoldReason};
 use policy::{PlaceReason, PreemptReason, RefuseReason, RunReason};
 
 /// One decision about an invocation.
@@ -20,13 +22,19 @@ pub(crate) enum Reason {
     Unblocked,
     TimedOut,
     Cancelled,
-    KilledForMemory,
+    KilledForMemory(EndReason),
     Restarted(u32),
     Ended,
+    SwapOut(FreeReason),
+    SwappedOut { bytes: Bytes64, took: Duration },
+    SwapFailed(String),
+    HeldForMemory(HoldReason),
+    Brought(BringReason),
+    SwappedIn { bytes: Bytes64, took: Duration },
 }
 
 /// The words of [`crate::Step::what`].
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 21] = [
     "queued",
     "demoted",
     "held",
@@ -41,6 +49,12 @@ const WORDS: [&str; 15] = [
     "killed",
     "restarted",
     "ended",
+    "swap-out",
+    "swapped-out",
+    "swap-failed",
+    "held-for-memory",
+    "brought",
+    "swapped-in",
     "cancelled",
 ];
 
@@ -63,10 +77,16 @@ impl Reason {
             Self::Blocked => 8,
             Self::Unblocked => 9,
             Self::TimedOut => 10,
-            Self::KilledForMemory => 11,
+            Self::KilledForMemory(_) => 11,
             Self::Restarted(_) => 12,
             Self::Ended => 13,
-            Self::Cancelled => 14,
+            Self::SwapOut(_) => 14,
+            Self::SwappedOut { .. } => 15,
+            Self::SwapFailed(_) => 16,
+            Self::HeldForMemory(_) => 17,
+            Self::Brought(_) => 18,
+            Self::SwappedIn { .. } => 19,
+            Self::Cancelled => 20,
         };
         WORDS[index]
     }
@@ -97,13 +117,23 @@ impl Reason {
             Self::Unblocked => "wants a core again".into(),
             Self::TimedOut => "its time limit was reached".into(),
             Self::Cancelled => "whoever waited for it no longer does".into(),
-            Self::KilledForMemory => {
-                "the machine's memory was full; lowest class, least progress".into()
-            }
+            Self::KilledForMemory(reason) => killed(reason).into(),
             Self::Restarted(times) => {
                 format!("begun again, {times} of {}", model::limits::KILL_RESTARTS_MAX).into()
             }
             Self::Ended => Cow::Borrowed(""),
+            Self::SwapOut(reason) => freed(reason, class).into(),
+            Self::SwappedOut { bytes, took } => format!("{} bytes in {took:.1?}", bytes.0).into(),
+            Self::SwappedIn { bytes, took } => format!("{} bytes in {took:.1?}", bytes.0).into(),
+            Self::SwapFailed(why) => format!("it stays in memory: {why}").into(),
+            Self::HeldForMemory(HoldReason { free, min, growth }) => format!(
+                "{} bytes free of at least {}, and it grew by {} a second",
+                free.0, min.0, growth.0
+            )
+            .into(),
+            Self::Brought(BringReason { free, needs }) => {
+                format!("{} bytes for it, of {} free", needs.0, free.0).into()
+            }
         }
     }
 }
@@ -125,6 +155,29 @@ fn refused(reason: &RefuseReason) -> String {
         RefuseReason::Admission { limit } => format!("its limit of {limit} functions is reached"),
         RefuseReason::QueueFull { limit } => format!("the queue's limit of {limit} is reached"),
         RefuseReason::Memory { free } => format!("{} bytes of memory free", free.0),
+    }
+}
+
+fn freed<'a>(reason: &FreeReason, class: impl Fn(&ClassId) -> &'a str) -> String {
+    match reason {
+        FreeReason::Watermark { free, low } => {
+            format!("{} bytes free of at least {}; lowest class, youngest", free.0, low.0)
+        }
+        FreeReason::HigherRank { by, by_class, needs } => {
+            format!("{by} of class {} needs {} bytes", class(by_class), needs.0)
+        }
+    }
+}
+
+fn killed(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Full { chosen, swap_free } => format!(
+            "memory and swap ({} bytes left) are full; lowest class, least progress of {}",
+            swap_free.0, chosen.candidates
+        ),
+        EndReason::TooLarge { needs, total } => {
+            format!("it needs {} bytes, and the whole machine has {}", needs.0, total.0)
+        }
     }
 }
 

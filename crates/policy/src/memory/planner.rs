@@ -24,6 +24,10 @@ pub struct Watermarks {
     pub high_bytes_max: Bytes64,
     /// Whoever was brought back is not swapped out again for so long, unless for a higher class.
     pub stay: Duration,
+    /// Whoever was swapped out stays away for so long, twice as long the next time, and so on.
+    pub away: Duration,
+    /// But no longer than this.
+    pub away_max: Duration,
     /// How far ahead growth is taken into account.
     pub horizon: Duration,
 }
@@ -37,6 +41,8 @@ impl Watermarks {
         high_percent: 0,
         high_bytes_max: Bytes64(0),
         stay: Duration::ZERO,
+        away: Duration::ZERO,
+        away_max: Duration::ZERO,
         horizon: Duration::ZERO,
     };
 }
@@ -50,6 +56,8 @@ impl Default for Watermarks {
             high_percent: 12,
             high_bytes_max: Bytes64(1536 << 20),
             stay: Duration::from_millis(500),
+            away: Duration::from_millis(250),
+            away_max: Duration::from_secs(2),
             horizon: Duration::from_millis(50),
         }
     }
@@ -63,6 +71,10 @@ pub struct Planner {
     is_pressed: bool,
     /// When each was last brought back; forgotten when it no longer matters.
     brought: BTreeMap<InvocationId, Timestamp>,
+    /// Until when each that was swapped out stays away, and how often that was.
+    sent: BTreeMap<InvocationId, (Timestamp, u32)>,
+    /// Until when those that wait stay away, as of the last plan.
+    absences: Vec<Timestamp>,
 }
 
 /// A plan in the making.
@@ -96,7 +108,13 @@ impl Planner {
     /// A planner that has seen nothing.
     #[must_use]
     pub const fn new(marks: Watermarks) -> Self {
-        Self { marks, is_pressed: false, brought: BTreeMap::new() }
+        Self {
+            marks,
+            is_pressed: false,
+            brought: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            absences: Vec::new(),
+        }
     }
 
     /// Whether a function of that rank may begin or go on without asking: there is memory, or
@@ -112,7 +130,7 @@ impl Planner {
         let gives_way = |holder: &Holder| {
             holder.rank.class() < rank.class() && !holder.fixed && holder.resident.0 > 0
         };
-        free >= low || (free >= min && view.holders.iter().any(gives_way))
+        (free >= low && !self.is_pressed) || (free >= min && view.holders.iter().any(gives_way))
     }
 
     /// What is to be free on a machine of that much memory once it was pressed. While more is
@@ -146,10 +164,14 @@ impl Planner {
         self.keep_watermarks(&mut draft);
         self.hold_growing(&mut draft);
         for action in &out[before..] {
-            if let Action::Bring(id, _) = action {
-                self.brought.insert(*id, now);
+            match action {
+                Action::Bring(id, _) => _ = self.brought.insert(*id, now),
+                Action::SwapOut(id, _) => self.note_sent(*id, now),
+                Action::Forget(..) | Action::Hold(..) | Action::Kill(..) => {}
             }
         }
+        // What is known of functions that are gone is of no use.
+        self.sent.retain(|id, _| view.holders.iter().any(|holder| holder.id == *id));
         let stay = self.marks.stay;
         self.brought.retain(|_, at| now.since(*at) < stay);
     }
@@ -157,7 +179,8 @@ impl Planner {
     /// When a plan may differ though nothing changed: a function's stay is over.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.brought.values().map(|at| *at + self.marks.stay).min()
+        let stays = self.brought.values().map(|at| *at + self.marks.stay);
+        stays.chain(self.absences.iter().copied()).min()
     }
 
     /// The least, the low and the high watermark.
@@ -173,8 +196,10 @@ impl Planner {
 
     /// Those that wait for memory, by rank: each gets it, or room is made for it, or it waits and
     /// all below it too.
-    fn serve_waiting(&self, draft: &mut Draft<'_, '_>) {
+    fn serve_waiting(&mut self, draft: &mut Draft<'_, '_>) {
         let view = draft.view;
+        let coming = draft.growth_within(self.marks.horizon);
+        self.absences.clear();
         for waiter in view.holders.iter().rev() {
             if waiter.standing != Standing::Waiting || waiter.whereabouts == Whereabouts::Returning
             {
@@ -196,9 +221,17 @@ impl Planner {
             let reserve = if draft.is_alone(waiter) {
                 0
             } else if waiter.swapped.0 > 0 {
-                draft.high
-            } else {
+                if let Some((until, _)) =
+                    self.sent.get(&waiter.id).filter(|sent| draft.now < sent.0)
+                {
+                    self.absences.push(*until);
+                    return;
+                }
+                draft.high.saturating_add(coming)
+            } else if draft.has_lower_class(waiter) || waiter.resident.0 > 0 {
                 draft.min
+            } else {
+                draft.high
             };
             let needed = needs.saturating_add(reserve);
             if needed <= draft.free {
@@ -252,8 +285,7 @@ impl Planner {
         if nothing_comes && draft.expected < draft.min {
             if swap_refused {
                 draft.kill_lowest(None);
-            } else if draft.view.used.0 > draft.view.total.0 {
-                // Nobody gives way any more: the highest alone has more than there is.
+            } else {
                 draft.kill_too_large();
             }
         }
@@ -304,6 +336,12 @@ impl Planner {
         }
     }
 
+    fn note_sent(&mut self, id: InvocationId, now: Timestamp) {
+        let times = self.sent.get(&id).map_or(0, |(_, times)| *times);
+        let away = self.marks.away.saturating_mul(1 << times.min(16)).min(self.marks.away_max);
+        self.sent.insert(id, (now + away, times.saturating_add(1)));
+    }
+
     /// Whether it may be swapped out for its own class, or for nobody.
     fn may_go(&self, now: Timestamp, holder: &Holder) -> bool {
         self.brought.get(&holder.id).is_none_or(|at| now.since(*at) >= self.marks.stay)
@@ -343,13 +381,14 @@ impl Draft<'_, '_> {
         }
     }
 
+    /// Kills one that alone has more than there is, if there is one.
     fn kill_too_large(&mut self) {
-        let largest = self.view.holders.iter().filter(|h| h.whereabouts == Whereabouts::Ram);
-        let Some(largest) = largest.max_by_key(|holder| (holder.resident, holder.rank)) else {
-            return;
-        };
-        let (needs, total) = (largest.resident, self.view.total);
-        self.kill(largest.id, EndReason::TooLarge { needs, total });
+        let total = self.view.total;
+        let is_too_large =
+            |holder: &&Holder| holder.whereabouts == Whereabouts::Ram && holder.resident > total;
+        if let Some(holder) = self.view.holders.iter().find(is_too_large) {
+            self.kill(holder.id, EndReason::TooLarge { needs: holder.resident, total });
+        }
     }
 
     /// Whether nobody else has or is about to have memory in RAM.
@@ -360,6 +399,14 @@ impl Draft<'_, '_> {
                 || (holder.resident.0 == 0 && holder.whereabouts != Whereabouts::Returning)
                 || self.gone.contains(&holder.id)
         })
+    }
+
+    /// Whether a lower class has memory that could leave for it.
+    fn has_lower_class(&self, waiter: &Holder) -> bool {
+        let lower = |holder: &Holder| {
+            holder.rank.class() < waiter.rank.class() && holder.resident.0 > 0 && !holder.fixed
+        };
+        self.view.holders.iter().any(lower)
     }
 
     /// The highest rank with memory in RAM: it never gives way to a watermark.

@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use model::{Failure, InvocationId};
+use model::{Bytes64, Failure, InvocationId};
 use tokio::runtime::Handle;
 
 pub use self::warden::{WARDEN_ARG, warden_main};
@@ -59,7 +59,8 @@ use self::shared::{Parts, Shared, unpoisoned};
 use self::wire::Plan;
 use crate::Clock;
 use crate::executor::{
-    Code, Condition, Events, Executor, MemoryUse, Platform, Prepare, PrepareError, Prepared,
+    Code, Condition, Events, Executor, Held, IdleUse, MemoryUse, Platform, Prepare, PrepareError,
+    Prepared,
     Reclaim, Start,
 };
 use crate::kernel::Band;
@@ -279,8 +280,14 @@ impl Executor for ProcessExecutor {
 
     fn memory(&self) -> MemoryUse {
         let jobs = self.shared.jobs();
-        let invocations = jobs.iter().map(|job| (job.id(), job.memory())).collect();
-        MemoryUse { invocations, idle: self.shared.idle_memory() }
+        let held = |job: &Arc<Job>| Held {
+            id: job.id(),
+            resident: job.memory(),
+            swapped: Bytes64(0),
+            fixed: true,
+        };
+        let idle = IdleUse { class: String::new(), bytes: self.shared.idle_memory() };
+        MemoryUse { held: jobs.iter().map(held).collect(), idle: vec![idle], swap: None }
     }
 
     fn condition(&self) -> Condition {
@@ -292,7 +299,7 @@ impl Executor for ProcessExecutor {
             let mut pool = unpoisoned(&self.shared.pool);
             match which {
                 Reclaim::Function(tenant, function) => pool.take_function(tenant, function),
-                Reclaim::Idle => pool.take_all(),
+                Reclaim::Class(_) | Reclaim::Idle => pool.take_all(),
             }
         };
         self.shared.discard_all(taken);

@@ -10,8 +10,10 @@ use wasmtime::{
 
 use super::artifact;
 use super::durable::{self, Begun};
+use super::gauge::Gauge;
 use super::host::{Host, Stop};
 use super::job::{Fiber, Job, unpoisoned};
+use super::memory::region_of;
 use super::tenant::Linked;
 use super::timer::Timer;
 use super::wasi::Wasi;
@@ -25,6 +27,7 @@ pub(super) struct Services {
     pub(super) timer: Timer,
     pub(super) memory_bytes_max: u64,
     pub(super) image_bytes_max: u64,
+    pub(super) gauge: Arc<Gauge>,
     pub(super) jobs: Jobs,
 }
 
@@ -149,7 +152,11 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
         }
         Err(error) => return Err(NotMade::Failed(failure_at_instantiation(&error, &store))),
     };
-    store.data_mut().memory = instance.get_memory(&mut store, "memory");
+    let memory = instance.get_memory(&mut store, "memory");
+    store.data_mut().memory = memory;
+    if let Some(memory) = memory {
+        store.data().job.set_region(Some(region_of(&memory, &store)));
+    }
     let name = artifact::entry(&code.handler);
     let entry = instance.get_typed_func(&mut store, name).map_err(|error| {
         NotMade::Failed(Failure::new(FailureKind::Init, format!("no handler: {error:#}")))
@@ -174,6 +181,9 @@ async fn call(made: Made, module: &Linked, begun: Option<Begun<'_>>) -> Result<E
     if result.is_ok() {
         result = entry.call_async(&mut store, ()).await;
     }
+    let host = store.data();
+    host.services.gauge.last_look(&host.job);
+    host.job.set_region(None);
     match result {
         Ok(()) => Ok(Ended::Answer(store.into_data().wasi.into_output())),
         Err(error) => match error.downcast_ref::<Stop>() {

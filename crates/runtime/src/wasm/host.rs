@@ -7,7 +7,7 @@ use wasmtime::{Caller, Extern, Memory, ResourceLimiter};
 use super::abi::Reply;
 use super::durable::{Streams, Turn};
 use super::guest::Services;
-use super::job::{Job, unpoisoned};
+use super::job::Job;
 use super::wasi::Wasi;
 use model::limits;
 
@@ -21,7 +21,6 @@ pub(super) struct Host {
     pub(super) turn: Option<Box<Turn>>,
     /// Set once it is instantiated; looked up before that.
     pub(super) memory: Option<Memory>,
-    memory_bytes: u64,
     /// The size it last asked for and did not get.
     pub(super) memory_refused: Option<u64>,
 }
@@ -54,7 +53,6 @@ impl Host {
             reply: Reply::default(),
             turn: None,
             memory: None,
-            memory_bytes: 0,
             memory_refused: None,
         }
     }
@@ -74,9 +72,6 @@ impl Host {
         self.wasi.restore(streams, passed);
         self.reply = Reply::of_rest(&streams.reply);
     }
-
-    fn set_memory_bytes(&self, bytes: u64) {
-        unpoisoned(&self.job.memory).change(bytes, self.services.clock.now());
     }
 }
 
@@ -84,7 +79,7 @@ impl Host {
 impl ResourceLimiter for Host {
     fn memory_growing(
         &mut self,
-        current: usize,
+        _current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
@@ -93,14 +88,8 @@ impl ResourceLimiter for Host {
             return Ok(false);
         }
         self.memory_refused = None;
-        self.memory_bytes = current as u64;
-        self.set_memory_bytes(desired as u64);
+        self.job.grow_region(desired);
         Ok(true)
-    }
-
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.set_memory_bytes(self.memory_bytes);
-        Ok(())
     }
 
     fn table_growing(

@@ -5,6 +5,8 @@
 //! Whoever changes the state under the lock also does what the change asks for, which is why two
 //! callers can never both send the job to a worker.
 
+mod swapping;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -14,11 +16,13 @@ use std::task::Poll;
 use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 
+use self::swapping::Whereabouts;
 use super::meter::{LogBuffer, MemoryMeter};
 use super::tenant::Tenant;
 use crate::Clock;
 use crate::executor::{Code, Ended, Event, Events, Finished, Start};
 use crate::kernel::{self, Band};
+use crate::swap::Region;
 
 /// A function on its own stack; ready when it has ended.
 pub(super) type Fiber = Pin<Box<dyn Future<Output = Result<Ended, Failure>> + Send>>;
@@ -30,6 +34,8 @@ pub(super) struct Job {
     pub(super) class: String,
     pub(super) tenant: Arc<Tenant>,
     pub(super) memory: Mutex<MemoryMeter>,
+    /// Where its linear memory is, while it has one.
+    region: Mutex<Option<Region>>,
     pub(super) logs: Mutex<LogBuffer>,
     clock: Clock,
     events: Events,
@@ -45,6 +51,7 @@ pub(super) struct Job {
 struct Control {
     state: State,
     body: Body,
+    memory: Whereabouts,
     failure: Option<Failure>,
     wait: Wait,
     band: Band,
@@ -102,6 +109,8 @@ pub(super) enum Action {
     Interrupt,
     /// Give its thread the job's band back.
     Calm,
+    /// Have its memory brought back.
+    Fetch,
 }
 
 /// What a worker that has the job does with it.
@@ -122,6 +131,7 @@ impl Job {
             class: start.class.clone(),
             tenant,
             memory: Mutex::new(MemoryMeter::new(clock.now())),
+            region: Mutex::new(None),
             logs: Mutex::new(LogBuffer::default()),
             clock,
             events,
@@ -132,6 +142,7 @@ impl Job {
                 state: State::Running,
                 band: start.band,
                 body: Body::New(Box::new(start)),
+                memory: Whereabouts::In,
                 failure: None,
                 wait: Wait::None,
                 thread: None,
@@ -143,7 +154,13 @@ impl Job {
 
     /// Asks for the core back. Whoever waits or is parked holds none, so there is nothing to do.
     pub(super) fn preempt(&self) -> Action {
-        self.change(|control, _| match control.state {
+        self.change(|control, now| match control.state {
+            // No worker has it yet: its memory is on its way.
+            State::Running if !control.is_in() => {
+                control.state = State::Parked;
+                control.outbox.push_back(Event::Stopped { id: self.id, at: now() });
+                Action::None
+            }
             State::Running => {
                 control.state = State::Preempting;
                 Action::Interrupt
@@ -162,7 +179,7 @@ impl Job {
         self.change(|control, _| match control.state {
             State::Parked | State::Ready => {
                 control.state = State::Running;
-                Action::Dispatch
+                control.go_on()
             }
             State::Preempting => {
                 control.state = State::Running;
@@ -175,15 +192,15 @@ impl Job {
     /// Ends it. An answer that is complete before the guest sees this still counts.
     pub(super) fn end(&self, failure: Failure) -> Action {
         self.change(|control, _| match control.state {
-            State::Running | State::Preempting => {
+            State::Running | State::Preempting if control.is_in() => {
                 control.state = State::Ending;
                 control.failure = Some(failure);
                 Action::Interrupt
             }
-            State::Parked | State::Blocked | State::Ready => {
+            State::Running | State::Preempting | State::Parked | State::Blocked | State::Ready => {
                 control.state = State::Ending;
                 control.failure = Some(failure);
-                Action::Dispatch
+                control.go_end()
             }
             State::Ending | State::Ended => Action::None,
         })
@@ -242,6 +259,7 @@ impl Job {
 
     /// The one end of every job.
     pub(super) fn finish(&self, outcome: Result<Ended, Failure>) {
+        self.set_region(None);
         let now = self.clock.now();
         let (memory, memory_peak) = unpoisoned(&self.memory).finish(now);
         let cpu = CpuTime(self.cpu_nanos.load(Ordering::Relaxed));
@@ -251,6 +269,7 @@ impl Job {
         self.change(|control, _| {
             debug_assert_ne!(control.state, State::Ended, "a job finishes once");
             control.state = State::Ended;
+            control.memory = Whereabouts::In;
             control.outbox.push_back(Event::Finished(Box::new(finished)));
         });
     }
@@ -318,7 +337,7 @@ impl Job {
         CpuTime(self.cpu_nanos.load(Ordering::Relaxed).saturating_add(present))
     }
 
-    /// Linear memory held now.
+    /// Memory held in RAM when it was last looked at.
     pub(super) fn memory_now(&self) -> Bytes64 {
         unpoisoned(&self.memory).bytes()
     }

@@ -4,25 +4,55 @@ use model::{ByteSeconds, Bytes64, Timestamp, limits};
 
 use crate::executor::Logs;
 
-/// Linear memory over time. Exact for the size of the memory: it is told of every change.
+/// Memory in RAM over time, from looks at it. Between two looks it is taken to have changed evenly;
+/// before the first, to have been there from the beginning.
 #[derive(Debug)]
 pub(super) struct MemoryMeter {
     bytes: u64,
     peak: u64,
     since: Timestamp,
-    /// Bytes times nanoseconds until `since`.
+    is_first: bool,
+    /// Bytes times nanoseconds until `since`, doubled.
     byte_nanos: u128,
+    /// What the quick way to count counted too much at the last exact look.
+    pub(super) quick_excess: u64,
+    /// When the next exact look is due.
+    pub(super) exact_from: Timestamp,
 }
 
 impl MemoryMeter {
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { bytes: 0, peak: 0, since: now, byte_nanos: 0 }
+        Self {
+            bytes: 0,
+            peak: 0,
+            since: now,
+            is_first: true,
+            byte_nanos: 0,
+            quick_excess: 0,
+            exact_from: Timestamp(0),
+        }
     }
 
-    /// The memory has another size from now on.
-    pub(super) fn change(&mut self, bytes: u64, now: Timestamp) {
-        self.byte_nanos += u128::from(self.bytes) * now.since(self.since).as_nanos();
-        self.since = now;
+    /// It was looked at.
+    pub(super) fn sample(&mut self, bytes: u64, now: Timestamp) {
+        let before = if std::mem::replace(&mut self.is_first, false) { bytes } else { self.bytes };
+        self.count(u128::from(before) + u128::from(bytes), now);
+        self.set(bytes);
+    }
+
+    /// It changes now, at once: it was moved out of RAM or back.
+    pub(super) fn jump(&mut self, bytes: u64, now: Timestamp) {
+        self.count(2 * u128::from(self.bytes), now);
+        self.is_first = false;
+        self.set(bytes);
+    }
+
+    fn count(&mut self, twice: u128, now: Timestamp) {
+        self.byte_nanos += twice * now.since(self.since).as_nanos();
+        self.since = self.since.max(now);
+    }
+
+    fn set(&mut self, bytes: u64) {
         self.bytes = bytes;
         self.peak = self.peak.max(bytes);
     }
@@ -33,9 +63,9 @@ impl MemoryMeter {
 
     /// The memory is gone; what it came to, rounded half up, and the most there was at once.
     pub(super) fn finish(&mut self, now: Timestamp) -> (ByteSeconds, Bytes64) {
-        const NANOS_PER_SECOND: u128 = 1_000_000_000;
-        self.change(0, now);
-        let rounded = (self.byte_nanos + NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
+        const TWICE_A_SECOND: u128 = 2_000_000_000;
+        self.jump(0, now);
+        let rounded = (self.byte_nanos + TWICE_A_SECOND / 2) / TWICE_A_SECOND;
         (ByteSeconds(u64::try_from(rounded).unwrap_or(u64::MAX)), Bytes64(self.peak))
     }
 }
@@ -67,12 +97,13 @@ mod tests {
     #[test]
     fn memory_is_integrated_over_time_and_the_peak_kept() {
         let mut meter = MemoryMeter::new(Timestamp::from_millis(0));
-        meter.change(1000, Timestamp::from_millis(1000));
-        meter.change(3000, Timestamp::from_millis(3000));
-        meter.change(500, Timestamp::from_millis(4000));
+        // There from the beginning; then evenly more; then all at once less.
+        meter.sample(1000, Timestamp::from_millis(1000));
+        meter.sample(3000, Timestamp::from_millis(3000));
+        meter.jump(500, Timestamp::from_millis(4000));
         assert_eq!(meter.bytes(), Bytes64(500));
         let sum = meter.finish(Timestamp::from_millis(6000));
-        assert_eq!(sum, (ByteSeconds(1000 * 2 + 3000 + 500 * 2), Bytes64(3000)));
+        assert_eq!(sum, (ByteSeconds(1000 + 2000 * 2 + 3000 + 500 * 2), Bytes64(3000)));
     }
 
     #[test]

@@ -15,12 +15,15 @@
 mod abi;
 mod artifact;
 mod durable;
+mod gauge;
 mod guest;
 mod host;
 mod job;
 mod load;
+mod memory;
 mod meter;
 mod program;
+mod swapper;
 mod tenant;
 mod timer;
 mod wasi;
@@ -30,27 +33,34 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use model::{Bytes64, Failure, FailureKind, InvocationId, TenantName, limits};
 
 pub use self::durable::parts as image_parts;
+use self::gauge::Gauge;
 use self::guest::{Jobs, Services};
 use self::job::{Action, Job, unpoisoned};
 pub use self::program::{javascript, waits_in_calls};
+use self::swapper::Swapper;
 use self::tenant::{Home, Tenant};
 use self::timer::Timer;
 use self::worker::Workers;
 use crate::Clock;
 use crate::executor::{
-    Events, Executor, MemoryUse, Platform, Prepare, PrepareError, Prepared, Reclaim, Start,
+    Events, Executor, Held, IdleUse, MemoryUse, Platform, Prepare, PrepareError, Prepared, Reclaim,
+    Start,
 };
 use crate::kernel::Band;
+use crate::swap::{Swap, SwapOptions};
 
 /// Runs WebAssembly functions.
 pub struct WasmExecutor {
     services: Arc<Services>,
     workers: Arc<Workers>,
+    swapper: Option<Arc<Swapper>>,
+    gauge_thread: Mutex<Option<JoinHandle<()>>>,
     compiler: Home,
     tenants: Mutex<HashMap<TenantName, Arc<Tenant>>>,
     events: Events,
@@ -60,7 +70,7 @@ pub struct WasmExecutor {
 }
 
 /// Bounds of an executor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WasmOptions {
     /// Threads that run functions, at least one; jobs above wait for one. Functions that wait or
     /// are preempted need none.
@@ -75,6 +85,8 @@ pub struct WasmOptions {
     /// binaryen's `wasm-opt`, for the deploy of durable functions that wait in the middle of a
     /// call; none: the one on `PATH`.
     pub wasm_opt: Option<PathBuf>,
+    /// Where memory of functions that rest may go.
+    pub swap: Option<SwapOptions>,
 }
 
 /// The executor could not be made.
@@ -83,6 +95,20 @@ pub enum OpenError {
     /// No thread.
     #[error("start the timer thread")]
     Thread(#[source] std::io::Error),
+    /// No swap file: the folder cannot be written, or the disk is too full.
+    #[error("make the swap file of {bytes} bytes in {folder}")]
+    Swap {
+        /// Its size.
+        bytes: u64,
+        /// Where.
+        folder: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel does not tell of memory.
+    #[error("read /proc/self/pagemap")]
+    Memory(#[source] std::io::Error),
     /// The compiler does not know this machine, or there is no memory.
     #[error("make the compiler: {reason}")]
     Engine {
@@ -99,6 +125,7 @@ impl Default for WasmOptions {
             image_bytes_max: limits::WASM_IMAGE_BYTES_MAX,
             pool_slots: 128,
             wasm_opt: None,
+            swap: None,
         }
     }
 }
@@ -116,22 +143,40 @@ impl WasmExecutor {
     ) -> Result<Self, OpenError> {
         let compiler =
             Home::compiler().map_err(|error| OpenError::Engine { reason: format!("{error:#}") })?;
+        let WasmOptions {
+            threads_max,
+            memory_bytes_max,
+            image_bytes_max,
+            pool_slots,
+            wasm_opt,
+            swap,
+        } = options;
+        let swap = swap.map(|swap| open_swap(&swap)).transpose()?;
+        let gauge = Arc::new(Gauge::open().map_err(OpenError::Memory)?);
+        let gauge_thread = gauge.start().map_err(OpenError::Thread)?;
         let services = Arc::new(Services {
             clock,
             platform,
             timer: Timer::start().map_err(OpenError::Thread)?,
-            memory_bytes_max: options.memory_bytes_max.min(limits::WASM_MEMORY_BYTES_MAX),
-            image_bytes_max: options.image_bytes_max.min(limits::WASM_IMAGE_BYTES_MAX),
+            memory_bytes_max: memory_bytes_max.min(limits::WASM_MEMORY_BYTES_MAX),
+            image_bytes_max: image_bytes_max.min(limits::WASM_IMAGE_BYTES_MAX),
+            gauge,
             jobs: Jobs::default(),
         });
+        let workers = Workers::new(Arc::clone(&services), threads_max);
+        let after = swapped(&workers);
+        let swapper = swap.map(|swap| Swapper::start(swap, &after)).transpose();
+        let swapper = swapper.map_err(OpenError::Thread)?.map(Arc::new);
         Ok(Self {
-            workers: Workers::new(Arc::clone(&services), options.threads_max),
+            workers,
+            swapper,
+            gauge_thread: Mutex::new(Some(gauge_thread)),
             services,
             compiler,
             tenants: Mutex::default(),
             events,
-            pool_slots: options.pool_slots,
-            wasm_opt: options.wasm_opt,
+            pool_slots,
+            wasm_opt,
             is_closed: AtomicBool::new(false),
         })
     }
@@ -162,6 +207,11 @@ impl WasmExecutor {
                 look_again(&self.services, Arc::downgrade(job), SECOND_LOOK);
             }
             Action::Calm => job.calm(),
+            Action::Fetch => {
+                if let Some(swapper) = &self.swapper {
+                    swapper.fetch(job);
+                }
+            }
         }
     }
 }
@@ -239,10 +289,38 @@ impl Executor for WasmExecutor {
         let jobs = self.services.jobs.all();
         let tenants = unpoisoned(&self.tenants);
         let idle = tenants.values().map(|tenant| tenant.idle().0).sum();
+        let held = |job: &Arc<Job>| Held {
+            id: job.id,
+            resident: job.memory_now(),
+            swapped: job.swapped_now(),
+            fixed: self.swapper.is_none() || !job.has_region(),
+        };
         MemoryUse {
-            invocations: jobs.iter().map(|job| (job.id, job.memory_now())).collect(),
-            idle: Bytes64(idle),
+            held: jobs.iter().map(held).collect(),
+            // What pools keep belongs to no class.
+            idle: vec![IdleUse { class: String::new(), bytes: Bytes64(idle) }],
+            swap: self.swapper.as_ref().map(|swapper| swapper.swap().usage()),
         }
+    }
+
+    fn swap_out(&self, id: InvocationId) {
+        let Some(job) = self.services.jobs.get(id) else { return };
+        match &self.swapper {
+            Some(swapper) if job.begin_leaving() => swapper.send(&job),
+            Some(_) => job.refuse_to_leave("it is in use"),
+            None => job.refuse_to_leave("there is no swap"),
+        }
+    }
+
+    fn swap_in(&self, id: InvocationId) {
+        if let Some(job) = self.services.jobs.get(id) {
+            self.act(&job, job.want_back());
+        }
+    }
+
+    fn in_force(&self) -> Vec<String> {
+        let swap = self.swapper.as_ref().map(|swapper| swapper.swap().describe());
+        vec![swap.unwrap_or_else(|| "no swap of Wasm functions: --swap is not set".to_owned())]
     }
 
     fn reclaim(&self, which: Reclaim<'_>) {
@@ -253,7 +331,8 @@ impl Executor for WasmExecutor {
                     tenant.forget(Some(function));
                 }
             }
-            Reclaim::Idle => {
+            Reclaim::Class(class) if !class.is_empty() => {}
+            Reclaim::Class(_) | Reclaim::Idle => {
                 let tenants: Vec<_> = unpoisoned(&self.tenants).values().cloned().collect();
                 tenants.iter().for_each(|tenant| tenant.forget(None));
             }
@@ -266,7 +345,15 @@ impl Executor for WasmExecutor {
             self.act(&job, job.end(stopped()));
         }
         self.services.jobs.wait_until_none();
+        if let Some(swapper) = &self.swapper {
+            swapper.stop();
+        }
         self.workers.stop();
+        self.services.gauge.stop();
+        if let Some(thread) = unpoisoned(&self.gauge_thread).take() {
+            // A panic has been reported by the panic hook.
+            let _ = thread.join();
+        }
         self.services.timer.stop();
     }
 }
@@ -275,6 +362,26 @@ impl Drop for WasmExecutor {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn open_swap(options: &SwapOptions) -> Result<Arc<Swap>, OpenError> {
+    Swap::open(options).map_err(|source| OpenError::Swap {
+        bytes: options.bytes.0,
+        folder: options.folder.display().to_string(),
+        source,
+    })
+}
+
+/// What follows when a swap thread is done with a job.
+fn swapped(workers: &Arc<Workers>) -> swapper::After {
+    let workers = Arc::downgrade(workers);
+    Arc::new(move |job, action| {
+        let Some(workers) = workers.upgrade() else { return };
+        match action {
+            Action::Dispatch => workers.dispatch(Arc::clone(job)),
+            Action::None | Action::Interrupt | Action::Calm | Action::Fetch => {}
+        }
+    })
 }
 
 fn stopped() -> Failure {

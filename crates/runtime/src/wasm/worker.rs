@@ -13,6 +13,7 @@ use std::thread::{JoinHandle, Thread};
 
 use model::{Failure, FailureKind};
 
+use super::gauge::Rests;
 use super::guest::{self, Services};
 use super::job::{Body, Claim, Fiber, Job, unpoisoned};
 use crate::executor::Ended;
@@ -200,8 +201,9 @@ impl Workers {
     }
 
     /// Polls once, in the job's band. A panic ends this job and nothing else.
-    fn poll(&self, job: &Job, fiber: &mut Fiber, thread: i32) -> Poll<Result<Ended, Failure>> {
+    fn poll(&self, job: &Arc<Job>, fiber: &mut Fiber, thread: i32) -> Poll<Result<Ended, Failure>> {
         job.enter(thread);
+        self.services.gauge.enter(job);
         let mut band = job.band();
         self.bands.apply(band);
         // Whoever changed it meanwhile was overruled by the line above.
@@ -212,6 +214,8 @@ impl Workers {
         let mut context = Context::from_waker(Waker::noop());
         let polled = catch_unwind(AssertUnwindSafe(|| fiber.as_mut().poll(&mut context)));
         job.leave();
+        let rests = if matches!(polled, Ok(Poll::Pending)) { Rests::Yes } else { Rests::No };
+        self.services.gauge.leave(job, rests);
         self.bands.apply(kernel::CONTROL);
         polled.unwrap_or_else(|_| {
             tracing::error!(invocation = %job.id, "the platform panicked while it ran a function");

@@ -264,7 +264,10 @@ pub(crate) fn id_of(event: &Event) -> InvocationId {
         Event::Running { id, .. }
         | Event::Blocked { id }
         | Event::Unblocked { id }
-        | Event::Stopped { id, .. } => *id,
+        | Event::Stopped { id, .. }
+        | Event::SwappedOut { id, .. }
+        | Event::SwappedIn { id, .. }
+        | Event::SwapFailed { id, .. } => *id,
         Event::Finished(finished) => finished.id,
     }
 }

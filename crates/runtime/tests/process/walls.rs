@@ -251,7 +251,7 @@ fn reclaimed_functions_begin_again() {
     let house = House::new();
     let code = house.python("def handler(event, context):\n    return 1\n");
     house.run(&code, "null");
-    assert!(house.executor.memory().idle.0 > 1 << 20);
+    assert!(house.executor.memory().idle_bytes().0 > 1 << 20);
     house.executor.reclaim(Reclaim::Function(&"globex".parse().unwrap(), &code.function));
     assert!(!house.was_cold(house.run(&code, "null").id));
     house.executor.reclaim(Reclaim::Function(&code.tenant, &code.function));

@@ -121,5 +121,5 @@ fn a_module_too_large_for_a_slot_of_the_pool_runs_on_demand() {
     for _ in 0..3 {
         assert_eq!(house.answer(&code, ""), "");
     }
-    assert_eq!(house.executor.memory().idle.0, 0, "nothing of it is kept in the pool");
+    assert_eq!(house.executor.memory().idle_bytes().0, 0, "nothing of it is kept in the pool");
 }

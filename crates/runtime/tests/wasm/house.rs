@@ -1,6 +1,5 @@
 //! An executor with everything around it that a test needs.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,7 +10,7 @@ use model::{Failure, InvocationId, Timestamp, Version};
 use runtime::kernel::Band;
 use runtime::wasm::{WasmExecutor, WasmOptions};
 use runtime::{
-    Call, CallResult, Clock, Code, Durable, DurableTurn, Event, Executor, Finished, Network,
+    Call, CallResult, Clock, Code, Durable, DurableTurn, Event, Executor, Finished, Held, Network,
     Platform, Prepare, PrepareError, Start,
 };
 use sha2::{Digest, Sha256};
@@ -128,6 +127,9 @@ fn name_of(event: &Event) -> &'static str {
         Event::Blocked { .. } => "blocked",
         Event::Unblocked { .. } => "unblocked",
         Event::Stopped { .. } => "stopped",
+        Event::SwappedOut { .. } => "swapped-out",
+        Event::SwappedIn { .. } => "swapped-in",
+        Event::SwapFailed { .. } => "swap-failed",
         Event::Finished(_) => "finished",
     }
 }
@@ -137,7 +139,10 @@ fn id_of(event: &Event) -> InvocationId {
         Event::Running { id, .. }
         | Event::Blocked { id }
         | Event::Unblocked { id }
-        | Event::Stopped { id, .. } => *id,
+        | Event::Stopped { id, .. }
+        | Event::SwappedOut { id, .. }
+        | Event::SwappedIn { id, .. }
+        | Event::SwapFailed { id, .. } => *id,
         Event::Finished(finished) => finished.id,
     }
 }
@@ -284,9 +289,38 @@ impl House {
         self.run(code, payload).answer().unwrap_err()
     }
 
+    pub(crate) fn held(&self, id: InvocationId) -> Option<Held> {
+        self.executor.memory().held.into_iter().find(|held| held.id == id)
+    }
+
+    /// Waits until it was seen to hold so much; how much it was.
+    #[track_caller]
+    pub(crate) fn wait_memory(&self, id: InvocationId, at_least: u64) -> u64 {
+        let begun = Instant::now();
+        loop {
+            let held = self.memory_of(id).unwrap();
+            if held >= at_least {
+                return held;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{held} of {at_least} bytes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) fn memory_of(&self, id: InvocationId) -> Option<u64> {
-        let memory: BTreeMap<_, _> = self.executor.memory().invocations.into_iter().collect();
-        memory.get(&id).map(|bytes| bytes.0)
+        self.held(id).map(|held| held.resident.0)
+    }
+}
+
+/// A small generator of our own, so that a seed means the same for ever.
+pub(crate) struct Draw(pub(crate) u64);
+
+impl Draw {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
     }
 }
 

@@ -14,3 +14,4 @@ mod house;
 mod imports;
 mod limits;
 mod preemption;
+mod swapping;

@@ -1,5 +1,6 @@
 //! How the simulated cluster is made.
 
+use model::ClassId;
 use policy::memory::Watermarks;
 
 use crate::memory::Growth;
@@ -83,6 +84,8 @@ pub struct IoConfig {
     pub waits: u32,
     /// Length of one.
     pub length_ns: u64,
+    /// Functions of classes above this one do not wait.
+    pub up_to: ClassId,
 }
 
 /// Each machine fails by itself after an exponential time and comes back, empty.

@@ -5,7 +5,7 @@ use model::{InvocationId, MachineId};
 use super::events::Event;
 use super::jobs::{Entry, State};
 use super::ram::Room;
-use super::{Completion, Keep, World, index};
+use super::{Completion, IoConfig, Keep, World, index};
 use crate::memory::GROWTH_STEPS;
 use crate::scheduler::Input;
 
@@ -159,7 +159,7 @@ impl World {
                 Room::Killed => return false,
             }
         }
-        if let Some(io) = self.config.io
+        if let Some(io) = self.io_of(&job)
             && job.io_done < io.waits
             && io_point(&job, io.waits) <= job.progress_ns
         {
@@ -181,12 +181,16 @@ impl World {
         {
             next = next.min(ram.config.growth.step_ns(job.level + 1, job.cpu_ns));
         }
-        if let Some(io) = self.config.io
+        if let Some(io) = self.io_of(job)
             && job.io_done < io.waits
         {
             next = next.min(io_point(job, io.waits));
         }
         next.max(job.progress_ns)
+    }
+
+    fn io_of(&self, job: &Entry) -> Option<IoConfig> {
+        self.config.io.filter(|io| job.class <= io.up_to)
     }
 
     fn is_growing(&self, job: &Entry) -> bool {
@@ -199,7 +203,7 @@ impl World {
     fn complete(&mut self, slot: u32) {
         self.stop(slot, State::Ready);
         let job = *self.jobs.get(slot);
-        let waits_ns = self.config.io.map_or(0, |io| u64::from(io.waits) * io.length_ns);
+        let waits_ns = self.io_of(&job).map_or(0, |io| u64::from(io.waits) * io.length_ns);
         if let Some(checker) = &mut self.checker {
             checker.finished(job.id);
         }
