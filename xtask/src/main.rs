@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         Some("deps") => deps::check(),
         Some("tidy") => tidy::check(),
         Some("guests") => guests::run(rest.iter().any(|arg| arg == "--check")),
+        Some("corpus") => corpus::stepfunctions(rest),
         Some("simfaas") => simfaas::run(),
-
         Some("setup") => setup::run(),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -26,7 +26,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         missing.push(POSTGRES.0);
     }
     if !missing.is_empty() {
-        let cure = "install python3, nodejs, binaryen and postgresql by hand where there is no apt-get";
+        let cure =
+            "install python3, nodejs, binaryen and postgresql by hand where there is no apt-get";
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         run_with("apt-get", ["update", "-q"], &quiet).context(cure)?;
         let install = ["install", "-q", "-y", "--no-install-recommends"];

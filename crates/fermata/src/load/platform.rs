@@ -52,7 +52,7 @@ impl Platform {
     /// # Errors
     /// Where it does not come up; the last lines of its log tell why.
     pub(crate) fn start(start: Start<'_>) -> anyhow::Result<Self> {
-        Self::start_with(start, &[], None)
+        Self::start_with(start, &[] as &[&OsStr], None)
     }
 
     /// The same, recording what arrives.
@@ -70,7 +70,7 @@ impl Platform {
     /// As `start`.
     pub(crate) fn start_with(
         start: Start<'_>,
-        arguments: &[&OsStr],
+        arguments: &[impl AsRef<OsStr>],
         group: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let executable = std::env::current_exe().context("find this program's own file")?;

@@ -169,33 +169,24 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
     }
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
-    let mut aws = front::stepfunctions::Settings::default();
-    aws.account = args.aws_account.or(file.aws_account).unwrap_or(aws.account);
-    aws.region = args.aws_region.or(file.aws_region).unwrap_or(aws.region);
-    if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
-        bail!("--aws-account is twelve digits, not {:?}", aws.account);
-    }
+    let aws = aws(args.aws_account.or(file.aws_account), args.aws_region.or(file.aws_region))?;
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
-    let swap = args.swap.or(size(file.swap, "swap")?);
-    let bandwidth = args.swap_bandwidth.or(size(file.swap_bandwidth, "swap-bandwidth")?);
     let coding = parse_coding(args.swap_coding.or(file.swap_coding).as_deref())?;
-    let swap_folder = args.swap_dir.or(file.swap_dir).unwrap_or_else(|| data.clone());
-    if swap.is_some_and(|size| size.0 > limits::SWAP_BYTES_MAX) {
-        bail!("--swap is at most {} bytes", limits::SWAP_BYTES_MAX);
-    }
+    let swap = swap(
+        args.swap.or(size(file.swap, "swap")?),
+        args.swap_bandwidth.or(size(file.swap_bandwidth, "swap-bandwidth")?),
+        coding,
+        args.swap_dir.or(file.swap_dir).unwrap_or_else(|| data.clone()),
+    )?;
     Ok(Config {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
         store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
         data,
         cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),
         memory: Bytes64(memory.map_or(memory_share, |size| size.0)),
-        swap: swap.map(|size| SwapOptions {
-            bandwidth: bandwidth.map(|size| Bytes64(size.0)),
-            coding,
-            ..SwapOptions::new(swap_folder, Bytes64(size.0))
-        }),
+        swap,
         machines,
         shards,
         admission: args.admission.or(file.admission).unwrap_or_else(|| admission(&policy)),
@@ -235,6 +226,35 @@ fn read(path: &Path) -> anyhow::Result<File> {
 fn price_list(classes: BTreeMap<String, Decimal>) -> anyhow::Result<PriceList> {
     let class = |(name, price): (String, Decimal)| PriceClass { name, price: Price(price.pico) };
     PriceList::new(classes.into_iter().map(class).collect()).context("read the price list")
+}
+
+fn aws(
+    account: Option<String>,
+    region: Option<String>,
+) -> anyhow::Result<front::stepfunctions::Settings> {
+    let mut aws = front::stepfunctions::Settings::default();
+    aws.account = account.unwrap_or(aws.account);
+    aws.region = region.unwrap_or(aws.region);
+    if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
+        bail!("--aws-account is twelve digits, not {:?}", aws.account);
+    }
+    Ok(aws)
+}
+
+fn swap(
+    size: Option<Size>,
+    bandwidth: Option<Size>,
+    coding: Coding,
+    folder: PathBuf,
+) -> anyhow::Result<Option<SwapOptions>> {
+    if size.is_some_and(|size| size.0 > limits::SWAP_BYTES_MAX) {
+        bail!("--swap is at most {} bytes", limits::SWAP_BYTES_MAX);
+    }
+    Ok(size.map(|size| SwapOptions {
+        bandwidth: bandwidth.map(|size| Bytes64(size.0)),
+        coding,
+        ..SwapOptions::new(folder, Bytes64(size.0))
+    }))
 }
 
 fn parse_coding(text: Option<&str>) -> anyhow::Result<Coding> {

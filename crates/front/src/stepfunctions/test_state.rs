@@ -170,10 +170,9 @@ fn mock(call: &Call<'_>, tested: &Tested) -> Result<Option<Mock>, AwsError> {
     let value: Value = serde_json::from_str(result)
         .map_err(|_| AwsError::validation("Mocked result must be a valid JSON"))?;
     match tested.sort.as_str() {
+        "Map" if tested.state.contains_key("ResultWriter") && value.is_object() => {}
         "Map" if tested.state.contains_key("ResultWriter") => {
-            if !value.is_object() {
-                return Err(AwsError::validation("Mocked result must be a JSON object."));
-            }
+            return Err(AwsError::validation("Mocked result must be a JSON object."));
         }
         "Map" | "Parallel" if !value.is_array() => {
             return Err(AwsError::validation("Mocked result must be an array."));

@@ -60,8 +60,7 @@ use self::wire::Plan;
 use crate::Clock;
 use crate::executor::{
     Code, Condition, Events, Executor, Held, IdleUse, MemoryUse, Platform, Prepare, PrepareError,
-    Prepared,
-    Reclaim, Start,
+    Prepared, Reclaim, Start,
 };
 use crate::kernel::Band;
 use crate::package;

@@ -72,7 +72,6 @@ impl Host {
         self.wasi.restore(streams, passed);
         self.reply = Reply::of_rest(&streams.reply);
     }
-    }
 }
 
 /// Growth that is refused makes `memory.grow` return -1, which a guest may survive.
