@@ -2,7 +2,7 @@
 //!
 //! This crate must never read a clock, do I/O, start a thread or call a service: time and chance come
 //! in with each step, and what a state machine wants done goes out as data. Start reading at
-//! [`definition`], what a state machine is; then [`machine`], which runs one; [`env`] holds what an
+//! [`definition`], what a state machine is; then [`machine`], which runs one; [`mod@env`] holds what an
 //! expression may see.
 //!
 //! Invariants:
