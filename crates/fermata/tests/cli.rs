@@ -196,7 +196,11 @@ fn development_mode_is_for_loopback_only() {
     let data = data.path().to_str().unwrap();
     let said = fermata(&["serve", "--dev", "--listen", "0.0.0.0:0", "--data", data]);
     check(&said, 2, "loopback");
-    check(&fermata(&["serve", "--policy", "lottery", "--data", data]), 2, "xx, hermod, fifo");
+    check(
+        &fermata(&["serve", "--policy", "lottery", "--data", data]),
+        2,
+        "xx, xx-turns, hermod, fifo",
+    );
     check(&fermata(&["serve", "--memory", "lots", "--data", data]), 2, "lots");
     check(&fermata(&["serve", "--config", "/nonexistent", "--data", data]), 2, "/nonexistent");
 }

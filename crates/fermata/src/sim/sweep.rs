@@ -1,6 +1,7 @@
 //! `fermata sim sweep`: a comparison repeated while one parameter changes.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
@@ -25,13 +26,8 @@ pub(super) struct Args {
     #[arg(value_name = "PARAMETER")]
     parameter: String,
     /// Its values
-    #[arg(
-        value_name = "VALUES",
-        value_delimiter = ',',
-        required = true,
-        allow_hyphen_values = true
-    )]
-    values: Vec<f64>,
+    #[arg(value_name = "VALUES", allow_hyphen_values = true)]
+    values: Values,
     /// Policies, see `fermata sim policies`
     #[arg(
         long,
@@ -50,6 +46,22 @@ pub(super) struct Args {
     output: output::Args,
 }
 
+/// Numbers with commas between; the first may be negative, so one argument has them all.
+#[derive(Clone, Debug)]
+struct Values(Vec<f64>);
+
+impl FromStr for Values {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            let number = part.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+            number.ok_or_else(|| format!("{part:?} is no number"))
+        };
+        text.split(',').map(number).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let begun = Instant::now();
     if !args.arriving.is_synthetic() {
@@ -57,7 +69,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
     entries(&args.policies, args.cluster.k)?;
     if args.parameter == "delay-us" {
-        args.values.iter().try_for_each(|&value| check_delay(value))?;
+        args.values.0.iter().try_for_each(|&value| check_delay(value))?;
     }
     let parameter: Parameter = args.parameter.parse().map_err(|error: String| anyhow!(error))?;
     let config = SweepConfig {
@@ -66,7 +78,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         policies: args.policies.clone(),
         k: args.cluster.k,
         parameter,
-        values: args.values.clone(),
+        values: args.values.0.clone(),
         seeds: args.runs.seeds(),
     };
     let points = progress::with(args.runs.threads, "sweep", |runner| sweep(&config, runner))
@@ -90,7 +102,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 /// All points as one comparison, whose policies say their point.
 fn merge(points: &[SweepPoint], parameter: &str) -> Comparison {
     let mut merged =
-        points.first().map(|point| point.comparison.clone()).expect("values are required");
+        points.first().map(|point| point.comparison.clone()).expect("there is at least one value");
     merged.classes.clear();
     merged.policies.clear();
     for SweepPoint { value, comparison } in points {
