@@ -2,7 +2,7 @@
 //!
 //! Statements and rows are those of SQLite; what differs stands in `dialect`. What one process
 //! of SQLite does alone is guarded here by advisory locks, held until the end of a transaction:
-//! see [`Lock`](crate::sql::Lock). A commit is on the server's disk before it is acknowledged.
+//! see [`Lock`]. A commit is on the server's disk before it is acknowledged.
 
 mod connection;
 mod dialect;
