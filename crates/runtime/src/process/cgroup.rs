@@ -217,6 +217,7 @@ impl Tree {
 
     /// Kills and removes all that is below this server's names.
     pub(super) fn remove_leftovers(&self) {
+        let mut left = Vec::new();
         for place in self.places() {
             let Ok(entries) = fs::read_dir(&place.parent) else { continue };
             for entry in entries.flatten() {
@@ -224,9 +225,12 @@ impl Tree {
                 let number = name.to_str().and_then(|name| name.strip_prefix(&place.prefix));
                 if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
                     kill_group(&entry.path());
-                    remove_group(&entry.path());
+                    left.push(entry.path());
                 }
             }
+        }
+        for group in left {
+            remove_group(&group);
         }
         for place in [&self.memory, &self.unified].into_iter().flatten() {
             remove_group(&place.parent);
@@ -276,10 +280,11 @@ fn kill_group(group: &Path) {
     }
 }
 
-/// Removes an empty group. A process that has just died may hold it for a moment longer.
+/// Removes an empty group. A process that has just been killed may hold it for a moment longer: it
+/// needs a core to die, and waits for one where the machine is busy.
 fn remove_group(group: &Path) {
-    const ATTEMPTS_MAX: u32 = 100;
-    const PAUSE: Duration = Duration::from_millis(1);
+    const ATTEMPTS_MAX: u32 = 1_000;
+    const PAUSE: Duration = Duration::from_millis(2);
     for _ in 0..ATTEMPTS_MAX {
         match fs::remove_dir(group) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => thread::sleep(PAUSE),
