@@ -104,10 +104,13 @@ fn assemblyscript(to: &Path) -> anyhow::Result<()> {
     let folder = tools()?.join("assemblyscript");
     let compiler = folder.join("node_modules/assemblyscript/bin/asc.js");
     if !compiler.exists() {
-        fs::create_dir_all(&folder).context("make a folder for the compiler")?;
-        let prefix = folder.display().to_string();
+        // Made beside its place, so that what was cut off in the middle is not taken for whole.
+        let fresh = tools()?.join("assemblyscript.new");
+        fs::create_dir_all(&fresh).context("make a folder for the compiler")?;
+        let prefix = fresh.display().to_string();
         let install = ["install", "--silent", "--no-audit", "--prefix", &prefix, ASSEMBLYSCRIPT];
         run_with("npm", install, &[]).context("AssemblyScript's compiler comes with npm")?;
+        fs::rename(&fresh, &folder).context("move the compiler to its place")?;
     }
     let (compiler, to) = (compiler.display().to_string(), to.display().to_string());
     let flags = ["-O2", "--runtime", "incremental", "--use", "abort=", "--exportStart", "_start"];
