@@ -8,14 +8,26 @@ use std::path::Path;
 pub(super) const PYTHON: &str = "/var/runtime/python.py";
 pub(super) const NODE: &str = "/var/runtime/node.cjs";
 
-/// Path in a sandbox, and text. Node looks for packages in each folder above a function's own.
-const FILES: [(&str, &str); 4] = [
+/// Path in a sandbox, and text. Both languages look into the function's own package first, so its
+/// copy of a file wins; Node looks for packages in each folder above that.
+const FILES: [(&str, &str); 6] = [
     ("var/runtime/python.py", include_str!("../../bootstrap/python.py")),
     ("var/runtime/fermata.py", include_str!("../../bootstrap/fermata.py")),
+    (
+        "var/runtime/fermata_durable.py",
+        include_str!("../../../../sdk/python-durable/fermata_durable.py"),
+    ),
     ("var/runtime/node.cjs", include_str!("../../bootstrap/node.cjs")),
     ("var/node_modules/fermata/index.cjs", include_str!("../../bootstrap/fermata.cjs")),
+    (
+        "var/node_modules/fermata-durable/index.cjs",
+        include_str!("../../../../sdk/javascript-durable/index.cjs"),
+    ),
 ];
-const PACKAGE: &str = r#"{"name":"fermata","version":"0.1.0","main":"index.cjs"}"#;
+const PACKAGES: [(&str, &str); 2] = [
+    ("fermata", r#"{"name":"fermata","version":"0.1.0","main":"index.cjs"}"#),
+    ("fermata-durable", include_str!("../../../../sdk/javascript-durable/package.json")),
+];
 
 /// Writes them below `root`.
 pub(super) fn write(root: &Path) -> io::Result<()> {
@@ -26,5 +38,8 @@ pub(super) fn write(root: &Path) -> io::Result<()> {
         }
         fs::write(file, text)?;
     }
-    fs::write(root.join("var/node_modules/fermata/package.json"), PACKAGE)
+    for (name, manifest) in PACKAGES {
+        fs::write(root.join("var/node_modules").join(name).join("package.json"), manifest)?;
+    }
+    Ok(())
 }
