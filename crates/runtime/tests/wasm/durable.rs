@@ -83,7 +83,16 @@ impl Execution {
     #[track_caller]
     pub(crate) fn run(&mut self, answer: impl Fn(&Ask) -> Resolution) -> Finished {
         let houses = [House::new(), House::new()];
-        let houses = houses.map(|house| (house.deploy_durable(self.guest), house));
+        self.run_in(&houses.map(|house| (house.deploy_durable(self.guest), house)), answer)
+    }
+
+    /// The same with code that is deployed already.
+    #[track_caller]
+    pub(crate) fn run_in(
+        &mut self,
+        houses: &[(Code, House)],
+        answer: impl Fn(&Ask) -> Resolution,
+    ) -> Finished {
         let mut resolved = Vec::new();
         for (code, house) in houses.iter().cycle() {
             if let Some(finished) = self.next_in(house, code, resolved) {
@@ -277,4 +286,31 @@ fn changed_memory_up_to_the_limit_is_kept_and_more_is_a_failure() {
     let failure = execution.next_in(&house, &code, Vec::new()).unwrap().answer().unwrap_err();
     assert_eq!(failure.kind, FailureKind::OutOfMemory);
     assert!(failure.message.contains("(limit 1048576)"), "{failure:?}");
+}
+
+/// What was printed and not flushed before a wait is there after it, once; chance and time are the
+/// present ones, in each run of the same turn.
+#[test]
+fn after_a_wait_chance_and_time_are_the_present_ones_and_nothing_had_to_be_flushed() {
+    let house = House::new();
+    let code = house.deploy_durable("renewed");
+    let mut execution = Execution::new("renewed", "");
+    assert!(execution.next_in(&house, &code, Vec::new()).is_none());
+    let image = execution.image.clone();
+    let answers = [(); 2].map(|()| {
+        let again = turn(image.clone(), vec![(OpId(1), ok(""))]);
+        text(&house.turn(&code, "", again))
+    });
+    let words = answers.each_ref().map(|answer| answer.split(' ').collect::<Vec<_>>());
+    for answer in &words {
+        let ["before", "after", real, monotonic, _, "token", "of", "2"] = answer[..] else {
+            panic!("{answers:?}");
+        };
+        for passed in [real, monotonic] {
+            let passed: i64 = passed.parse().unwrap();
+            assert!(passed > 0 && passed < 1_000_000_000_000, "{answers:?}");
+        }
+    }
+    assert_ne!(words[0][4], words[1][4], "random bytes");
+    assert_ne!(words[0][2], words[1][2], "time");
 }

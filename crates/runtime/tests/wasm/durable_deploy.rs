@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
+use model::suspend::OpId;
 use runtime::wasm::WasmOptions;
 use runtime::{Durable, Executor as _, Prepare, PrepareError};
 
+use super::durable::{Execution, ok, text};
 use super::house::{House, guest_package};
 
 /// A module from its text.
@@ -40,6 +42,17 @@ fn what_cannot_be_saved_is_refused_by_name() {
             "{START} (table $t 1 funcref) (func (table.set $t (i32.const 0) (ref.null func)))"
         ),
         "it changes a table of functions while it runs",
+    );
+    refused(
+        &format!(
+            "{START} (table $t 1 funcref) (func (drop (table.grow $t (ref.null func) (i32.const 1))))"
+        ),
+        "it changes a table of functions while it runs",
+    );
+    refused(&format!("(import \"env\" \"g\" (global $g i32)) {START}"), "it imports globals");
+    refused(
+        &format!("(import \"env\" \"g\" (global $g i32)) {START} (data (global.get $g) \"x\")"),
+        "a part of its memory begins where only its host knows",
     );
     refused(
         &format!("{START} (global $g (mut externref) (ref.null extern))"),
@@ -122,4 +135,50 @@ fn what_only_claims_to_be_ready_is_refused() {
     let mut forged = guest_package("nested");
     forged.extend_from_slice(b"\0\x11\x0ffermata.durable\x01");
     refused(&forged, "it is marked as ready for suspension and hides global 0");
+}
+
+/// The room for frames is the guest's own: if the host took it by growing the memory, an allocator
+/// that was not set up yet would take it too.
+#[test]
+fn a_wait_does_not_grow_the_memory() {
+    let module = format!(
+        "(module {WAIT}
+            (import \"fermata\" \"timer\" (func $timer (param i64) (result i64)))
+            (import \"wasi_snapshot_preview1\" \"fd_write\"
+                (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export \"memory\") 1)
+            (func (export \"fermata_frames\") (result i64) (i64.const 17592186048512))
+            (func (export \"_start\")
+                (i64.store (i32.const 64) (call $timer (i64.const 1)))
+                (drop (call $w (i32.const 64) (i32.const 1) (i32.const 0)))
+                (i32.store (i32.const 8) (i32.add (memory.size) (i32.const 48)))
+                (i32.store (i32.const 0) (i32.const 8))
+                (i32.store (i32.const 4) (i32.const 1))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"
+    );
+    let house = House::new();
+    let code = house.deploy_durable_package("sizes", &assemble(&module)).unwrap();
+    let mut execution = Execution::new("unused", "");
+    let waits = execution.next_in(&house, &code, Vec::new());
+    assert!(waits.is_none(), "{waits:?}");
+    let finished = execution.next_in(&house, &code, vec![(OpId(1), ok(""))]).unwrap();
+    assert_eq!(text(&finished), "1");
+}
+
+#[test]
+fn room_for_frames_that_is_none_is_a_failure() {
+    for (length, address) in [(4096_u64, 4098_u64), (252, 4096), (4096, 61_444)] {
+        let place = length << 32 | address;
+        let module = format!(
+            "(module {WAIT} (memory (export \"memory\") 1)
+                (func (export \"fermata_frames\") (result i64) (i64.const {place}))
+                (func (export \"_start\") (drop (call $w (i32.const 0) (i32.const 0) (i32.const 2)))))"
+        );
+        let house = House::new();
+        let code = house.deploy_durable_package("frames", &assemble(&module)).unwrap();
+        let failure = Execution::new("unused", "").next_in(&house, &code, Vec::new());
+        let failure = failure.unwrap().answer().unwrap_err();
+        let said = format!("fermata_frames names {length} bytes at {address}; they have to lie");
+        assert!(failure.message.contains(&said), "{failure:?}");
+    }
 }

@@ -103,6 +103,30 @@ fn javascript_that_waits_for_nothing_answers_at_once_and_last_wishes_come_first(
 }
 
 #[test]
+fn javascript_finds_the_present_chance_time_and_tokens_after_a_wait() {
+    let house = House::new();
+    let source = "export default async () => {
+        Math.random(); const since = Date.now(); await fermata.signal('go');
+        return [Date.now() - since, Math.random(), fermata.token().text];
+    }";
+    let package = runtime::wasm::javascript(source).unwrap();
+    let code = house.deploy_durable_package("js", &package).unwrap();
+    let mut execution = Execution::new("unused", "1");
+    assert!(execution.next_in(&house, &code, Vec::new()).is_none());
+    let image = execution.image.clone();
+    let answers = [(); 2].map(|()| {
+        let again = turn(image.clone(), vec![(OpId(1), ok(""))]);
+        let finished = house.turn(&code, "1", again);
+        serde_json::from_str::<serde_json::Value>(&text(&finished)).unwrap()
+    });
+    for answer in &answers {
+        assert!(answer[0].as_f64().is_some_and(|passed| (0.0..1e6).contains(&passed)), "{answer}");
+        assert_eq!(answer[2], "token of 2");
+    }
+    assert_ne!(answers[0][1], answers[1][1], "random numbers");
+}
+
+#[test]
 fn rust_futures_wait_between_calls_and_what_they_own_stays() {
     let book = |ask: &Ask| match ask {
         Ask::Invoke { payload, .. } => Resolution::Ok([b"t-", &**payload].concat()),

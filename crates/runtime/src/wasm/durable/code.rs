@@ -138,3 +138,40 @@ fn vector(reader: &mut Reader<'_>) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a function without locals uses that has this instruction and what it needs.
+    #[track_caller]
+    fn used(instruction: &[u8]) -> Used {
+        let mut used = Used::default();
+        scan(&[&[0], instruction, &[0x0b]].concat(), &mut used).unwrap();
+        used
+    }
+
+    #[test]
+    fn all_that_changes_a_table_is_found() {
+        let writes = Used { table_writes: true, ..Used::default() };
+        let set: &[u8] = &[0x26, 0];
+        let [init, copy, grow, fill] = [12, 14, 15, 17].map(|opcode| [0xfc, opcode, 0, 0]);
+        for instruction in [set, &init, &copy, &grow[..3], &fill[..3]] {
+            assert_eq!(used(instruction), writes, "{instruction:x?}");
+        }
+        let [drop, size] = [13, 16].map(|opcode| [0xfc, opcode, 0]);
+        for instruction in [&[0x25, 0][..], &drop, &size] {
+            assert_eq!(used(instruction), Used::default(), "{instruction:x?}");
+        }
+    }
+
+    #[test]
+    fn exceptions_threads_and_objects_are_found_and_what_is_unknown_is_an_error() {
+        assert!(used(&[0x08, 0]).exceptions && used(&[0x1f, 0x40, 0]).exceptions);
+        assert!(used(&[0xfe, 0x10, 2, 0]).atomics);
+        assert!(used(&[0xfb, 0, 0]).objects && used(&[0x14, 0]).objects);
+        // A constant whose bytes look like instructions is passed over as a whole.
+        assert_eq!(used(&[0x44, 8, 8, 8, 8, 8, 8, 8, 8]), Used::default());
+        assert!(scan(&[0, 0xff], &mut Used::default()).unwrap_err().contains("at byte 1"));
+    }
+}
