@@ -7,7 +7,7 @@ use std::{fs, process};
 use anyhow::{Context, bail};
 
 use crate::command::{exists, root, run_with};
-use crate::languages;
+use crate::{languages, python};
 
 /// Folders whose `*.c` files are guests, one each.
 const FOLDERS: [&str; 2] = ["examples/guests", "examples/shop/home"];
@@ -28,6 +28,7 @@ const FLAGS_LINE: &str = "// build: ";
 /// replacing them, and fails naming those that differ.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     install()?;
+    python::run().context("make the interpreter of durable Python functions")?;
     let scratch = std::env::temp_dir().join(format!("fermata-guests-{}", process::id()));
     fs::create_dir_all(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let result = sources().and_then(|sources| build(&sources, &scratch, check));

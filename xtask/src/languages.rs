@@ -119,7 +119,7 @@ fn assemblyscript(to: &Path) -> anyhow::Result<()> {
 }
 
 /// Where fetched tools are kept.
-fn tools() -> anyhow::Result<PathBuf> {
+pub(crate) fn tools() -> anyhow::Result<PathBuf> {
     let tools = root().join("target/guest-tools");
     fs::create_dir_all(&tools).with_context(|| format!("make {}", tools.display()))?;
     Ok(tools)

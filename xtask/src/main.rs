@@ -8,6 +8,7 @@ mod corpus;
 mod deps;
 mod guests;
 mod languages;
+mod python;
 mod setup;
 mod simfaas;
 mod tidy;
@@ -22,6 +23,7 @@ The project's tasks:
   deps              check the edges between crates against docs/architecture.md
   tidy              check what no lint can: file sizes, paths in docs, purity, manifests
   guests [--check]  rebuild the Wasm guests, or compare a rebuild with the committed bytes
+  python            make the interpreter of durable Python functions (also done by guests)
   bench NAME [ARGS] build and run a bench: flood, preempt, start, agree (`fermata bench`)
   simfaas           compare the simulator with SimFaaS, which is installed for it
   corpus [ARGS]     run the recorded Step Functions cases against the server, with boto3
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Some("test") => ci::test(rest),
         Some("deps") => deps::check(),
         Some("tidy") => tidy::check(),
+        Some("python") => python::run().map(|path| println!("{}", path.display())),
         Some("guests") => guests::run(rest.iter().any(|arg| arg == "--check")),
         Some("corpus") => corpus::stepfunctions(rest),
         Some("simfaas") => simfaas::run(),

@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod logs;
 mod package;
 pub(crate) mod prices;
+mod python;
 pub(crate) mod store;
 pub(crate) mod tenants;
 pub(crate) mod top;

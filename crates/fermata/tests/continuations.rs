@@ -1,7 +1,5 @@
 //! Durable functions in WebAssembly through the built server: a kill in the middle of a turn.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic and tell why")]
-
 mod support;
 
 use serde_json::{Value, json};

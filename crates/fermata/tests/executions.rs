@@ -70,7 +70,7 @@ fn server(functions: &[(&str, &str)]) -> (Server, tempfile::TempDir) {
         let path = file(folder.path(), name, text);
         let mut args = vec!["deploy", &path];
         if !name.starts_with("charge") && Path::new(name).extension().is_some_and(|e| e == "py") {
-            args.push("--durable");
+            args.extend(["--durable", "--runtime", "python3"]);
         }
         server.ok(&args);
     }

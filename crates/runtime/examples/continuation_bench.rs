@@ -49,23 +49,36 @@ struct Turn {
     op: OpId,
 }
 
+/// Waits for ever, changing little each time.
+const PYTHON: &str = "import fermata
+def handler(kib):
+    kept, turns = bytearray(kib << 10), 0
+    while True:
+        turns += 1
+        fermata.sleep(1)
+";
+
 fn main() {
     let rounds = std::env::args().nth(1).and_then(|arg| arg.parse().ok());
     let rounds: u32 = rounds.unwrap_or(ROUNDS_DEFAULT);
-    let mut bench = Bench::new();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let touched = std::fs::read(here.join("../../examples/guests/touched.wasm")).unwrap();
+    let mut bench = Bench::new(&touched);
     for payload in ["16 text", "1024 text", "1024 random", "16384 text", "16384 random"] {
-        let mut last = bench.turn(payload, None);
-        let (mut resumes, mut suspends) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            last = bench.turn(payload, Some(last));
-            resumes.push(last.resume);
-            suspends.push(last.suspend);
+        bench.measure(&format!("C, {payload}"), payload, rounds);
+    }
+    let source = "export default async () => { for (;;) await fermata.sleep(1) }";
+    Bench::new(&runtime::wasm::javascript(source).unwrap()).measure("JavaScript", "1", rounds);
+    let usual = here.join("../../target/guest-tools/python/python.wasm");
+    let python = std::env::var_os("FERMATA_PYTHON_WASM").map_or(usual, Into::into);
+    match std::fs::read(&python) {
+        Ok(interpreter) => {
+            let package = runtime::wasm::python(&interpreter, PYTHON).unwrap();
+            let mut bench = Bench::new(&package);
+            bench.measure("Python", "0", rounds);
+            bench.measure("Python, 1024 zeros", "1024", rounds);
         }
-        let (resume, suspend) = (spread(resumes), spread(suspends));
-        println!(
-            "{payload:>12} KiB: resume {resume}; suspend {suspend}; {} bytes",
-            last.image.len()
-        );
+        Err(error) => println!("no Python: {}: {error}", python.display()),
     }
 }
 
@@ -76,7 +89,25 @@ fn spread(mut all: Vec<Duration>) -> String {
 }
 
 impl Bench {
-    fn new() -> Self {
+    /// A first turn, then as many others as there are rounds, each on what the one before left.
+    fn measure(&mut self, name: &str, payload: &'static str, rounds: u32) {
+        let mut last = self.turn(payload, None);
+        let first = last.resume + last.suspend;
+        let (mut resumes, mut suspends) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            last = self.turn(payload, Some(last));
+            resumes.push(last.resume);
+            suspends.push(last.suspend);
+        }
+        let (resume, suspend) = (spread(resumes), spread(suspends));
+        println!(
+            "{name:>20}: first turn {} us; resume {resume}; suspend {suspend}; image {} bytes",
+            first.as_micros(),
+            last.image.len()
+        );
+    }
+
+    fn new(package: &[u8]) -> Self {
         let (sender, events) = channel();
         let sender = Mutex::new(sender);
         let sink = Arc::new(move |event| {
@@ -86,15 +117,20 @@ impl Bench {
         let options = WasmOptions::default();
         let executor =
             WasmExecutor::open(options, Clock::new(), Arc::new(NoPlatform), sink).unwrap();
-        let guest =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/guests/touched.wasm");
-        let package = std::fs::read(guest).unwrap();
-        let prepare =
-            Prepare { runtime: "wasm", handler: "", package: &package, durable: Durable::Yes };
+        let prepare = Prepare { runtime: "wasm", handler: "", package, durable: Durable::Yes };
+        let begun = Instant::now();
         let package = executor.instrument(&prepare).unwrap().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let artifact_dir = directory.path().to_owned();
-        executor.prepare(&Prepare { package: &package, ..prepare }, &artifact_dir).unwrap();
+        let artifact_dir = directory.path().join("artifact");
+        std::fs::create_dir(&artifact_dir).unwrap();
+        let prepared =
+            executor.prepare(&Prepare { package: &package, ..prepare }, &artifact_dir).unwrap();
+        println!(
+            "a package of {} bytes is made ready in {} ms; with its machine code {} bytes",
+            package.len(),
+            begun.elapsed().as_millis(),
+            prepared.artifact_bytes
+        );
         let code = Arc::new(Code {
             tenant: "acme".parse().unwrap(),
             function: "touched".parse().unwrap(),

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{field, package};
+use super::{field, package, python};
 use crate::client::{Client, Failed};
 use crate::text;
 
@@ -47,9 +47,12 @@ pub(crate) struct Args {
     #[arg(long)]
     network: bool,
     /// Let it suspend: each invocation is an execution that waits without memory and outlives the
-    /// server. A .js file then runs as WebAssembly, unless --runtime says otherwise
+    /// server. A .js or .py file then runs as WebAssembly, unless --runtime says otherwise
     #[arg(long)]
     durable: bool,
+    /// The interpreter of durable .py files [default: python.wasm in the usual places]
+    #[arg(long, value_name = "FILE", env = "FERMATA_PYTHON_WASM")]
+    python_wasm: Option<PathBuf>,
     /// For a person
     #[arg(long)]
     description: Option<String>,
@@ -132,7 +135,11 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
     let named = args.runtime.as_ref().or(said.runtime.as_ref());
     let is_durable = args.durable || said.durable;
     let (runtime, default_handler, package) = match (is_durable, named) {
-        (true, None) if is_javascript(path) => javascript(path)?,
+        (true, None) if has_extension(path, &["js", "mjs"]) => javascript(path)?,
+        (true, None) if has_extension(path, &["py"]) => {
+            let package = python::package(path, args.python_wasm.as_deref())?;
+            ("wasm".into(), String::new(), package)
+        }
         _ => code(path, named)?,
     };
     let mut environment = said.environment;
@@ -175,8 +182,8 @@ fn deploy(client: &Client, args: &Args, path: &Path, said: Function) -> Result<(
     Ok(())
 }
 
-fn is_javascript(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "js" || extension == "mjs")
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
 }
 
 /// A durable function in JavaScript: a module with the interpreter and the source in it.
@@ -322,7 +329,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("order.js");
         std::fs::write(&path, "export default () => 1").unwrap();
-        assert!(is_javascript(&path) && !is_javascript(Path::new("order.py")));
+        assert!(has_extension(&path, &["js", "mjs"]) && !has_extension(&path, &["py"]));
         let (runtime, handler, package) = javascript(&path).unwrap();
         assert_eq!((&*runtime, &*handler), ("wasm", ""));
         assert_eq!(way("wasm", &package), "quiescent");

@@ -6,14 +6,14 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::{Failure, FailureKind, limits};
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, ExternType, Linker, Module, UnknownImportError};
 
 use super::host::Host;
-use super::tenant::Linked;
+use super::tenant::{Home, Linked};
 use super::{durable, load};
 use crate::executor::{Code, Durable, Prepare, PrepareError, Prepared};
 
@@ -44,29 +44,45 @@ pub(super) fn instrument(
 
 /// Checks and compiles a package into `directory`.
 pub(super) fn prepare(
-    engine: &Engine,
-    linker: &Linker<Host>,
+    compiler: &Home,
     code: &Prepare<'_>,
     directory: &Path,
 ) -> Result<Prepared, PrepareError> {
+    let Home { engine, linker, .. } = compiler;
     if code.runtime != "wasm" {
         let reason = "this executor runs \"wasm\"".into();
         return Err(PrepareError::Runtime { runtime: code.runtime.into(), reason });
     }
     let refused = |reason| PrepareError::Package { reason };
     check_header(code.package).map_err(refused)?;
-    let module = Module::from_binary(engine, code.package)
-        .map_err(|error| refused(format!("the module is not valid: {error:#}")))?;
+    let program = program(code.package, directory);
+    let known = program.as_ref().filter(|program| is_current(engine, program));
+    let module = match known {
+        Some(known) => load::map(engine, &known.join(MACHINE_CODE)),
+        None => Module::from_binary(engine, code.package),
+    };
+    let module = module.map_err(|error| refused(format!("the module is not valid: {error:#}")))?;
     check_imports(linker, &module).map_err(refused)?;
     check_exports(&module, code.handler).map_err(refused)?;
     if code.durable == Durable::Yes {
         durable::layout(code.package).map_err(refused)?;
     }
-    let machine_code =
-        module.serialize().map_err(|error| PrepareError::Io(io::Error::other(error)))?;
-    save(engine, directory, code.package, &machine_code).map_err(PrepareError::Io)?;
-    let artifact_bytes = code.package.len() as u64 + machine_code.len() as u64;
-    Ok(Prepared { artifact_bytes })
+    let saved = match known {
+        Some(known) => share(known, directory),
+        None => save(engine, directory, &module, program.as_deref()),
+    };
+    let written = saved.and_then(|()| replace(directory, PACKAGE, code.package));
+    let machine_code = written.and_then(|()| std::fs::metadata(directory.join(MACHINE_CODE)));
+    let machine_code_bytes = machine_code.map_err(PrepareError::Io)?.len();
+    Ok(Prepared { artifact_bytes: code.package.len() as u64 + machine_code_bytes })
+}
+
+/// Where the machine code of a program is kept that comes with different arguments, as interpreters
+/// do: beside the artifacts of the same tenant.
+fn program(package: &[u8], directory: &Path) -> Option<PathBuf> {
+    let hash = durable::program_hash(package)?;
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(directory.parent()?.join(format!("program-{hex}")))
 }
 
 /// The module of `code`, linked, for one engine.
@@ -157,9 +173,35 @@ fn recompile(engine: &Engine, code: &Code) -> io::Result<()> {
     save_machine_code(engine, &code.artifact_dir, &machine_code)
 }
 
-fn save(engine: &Engine, directory: &Path, package: &[u8], machine_code: &[u8]) -> io::Result<()> {
-    replace(directory, PACKAGE, package)?;
-    save_machine_code(engine, directory, machine_code)
+/// Saves a module's machine code, and for other packages of the same program too.
+fn save(
+    engine: &Engine,
+    directory: &Path,
+    module: &Module,
+    program: Option<&Path>,
+) -> io::Result<()> {
+    let machine_code = module.serialize().map_err(io::Error::other)?;
+    save_machine_code(engine, directory, &machine_code)?;
+    let Some(program) = program else { return Ok(()) };
+    std::fs::create_dir_all(program)?;
+    share(directory, program)
+}
+
+/// Gives the machine code in one directory to another: as a second name of the same file where the
+/// file system can do that, so that it lies on the disk and in memory once.
+fn share(from: &Path, to: &Path) -> io::Result<()> {
+    for name in [MACHINE_CODE, VERSION] {
+        let (from, fresh) = (from.join(name), temporary(to, name));
+        // What a crash left of an earlier try.
+        let _ = std::fs::remove_file(&fresh);
+        if std::fs::hard_link(&from, &fresh).is_err() {
+            std::fs::copy(&from, &fresh)?;
+        }
+        std::fs::rename(&fresh, to.join(name))?;
+        // Renaming does nothing where both are the same file already.
+        let _ = std::fs::remove_file(&fresh);
+    }
+    Ok(())
 }
 
 /// A crash between the two files leaves a version that does not fit, hence a new compilation.
@@ -170,10 +212,14 @@ fn save_machine_code(engine: &Engine, directory: &Path, machine_code: &[u8]) -> 
 
 /// Writes a file beside its place and renames it into it, for whoever has mapped the old one.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let thread = std::thread::current().id();
-    let temporary = directory.join(format!(".{name}.{}.{thread:?}", std::process::id()));
+    let temporary = temporary(directory, name);
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(temporary, directory.join(name))
+}
+
+fn temporary(directory: &Path, name: &str) -> PathBuf {
+    let thread = std::thread::current().id();
+    directory.join(format!(".{name}.{}.{thread:?}", std::process::id()))
 }
 
 fn is_current(engine: &Engine, directory: &Path) -> bool {

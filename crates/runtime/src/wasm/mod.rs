@@ -42,7 +42,7 @@ pub use self::durable::parts as image_parts;
 use self::gauge::Gauge;
 use self::guest::{Jobs, Services};
 use self::job::{Action, Job, unpoisoned};
-pub use self::program::{javascript, waits_in_calls};
+pub use self::program::{javascript, python, waits_in_calls};
 use self::swapper::Swapper;
 use self::tenant::{Home, Tenant};
 use self::timer::Timer;
@@ -239,7 +239,7 @@ fn look_again(services: &Arc<Services>, job: Weak<Job>, pause: Duration) {
 
 impl Executor for WasmExecutor {
     fn prepare(&self, code: &Prepare<'_>, artifact_dir: &Path) -> Result<Prepared, PrepareError> {
-        artifact::prepare(&self.compiler.engine, &self.compiler.linker, code, artifact_dir)
+        artifact::prepare(&self.compiler, code, artifact_dir)
     }
 
     fn instrument(&self, code: &Prepare<'_>) -> Result<Option<Vec<u8>>, PrepareError> {

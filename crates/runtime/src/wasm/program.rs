@@ -14,6 +14,24 @@ pub fn javascript(source: &str) -> Result<Vec<u8>, String> {
     with_arguments(JAVASCRIPT, &[source])
 }
 
+/// What runs a durable function in Python.
+const PYTHON_RUNNER: &str = include_str!("../../../../sdk/python-wasm/runner.py");
+/// Isolated, without `site`, without bytecode files, UTF-8.
+const PYTHON_FLAGS: [&str; 7] = ["-I", "-S", "-B", "-X", "utf8", "-c", PYTHON_RUNNER];
+
+/// The package of a durable function in Python. `interpreter` is CPython as a WASI program, best one
+/// that went through the asyncify pass already, as `cargo xtask guests` makes it; `source` is a module
+/// with a function `handler`.
+///
+/// # Errors
+/// A source that contains a NUL.
+pub fn python(interpreter: &[u8], source: &str) -> Result<Vec<u8>, String> {
+    let arguments: Vec<&str> = PYTHON_FLAGS.into_iter().chain([source]).collect();
+    let mut package = with_arguments(interpreter, &arguments)?;
+    durable::mark_channel(&mut package);
+    Ok(package)
+}
+
 /// Whether a module may suspend in the middle of a call, which its deploy needs `wasm-opt` for.
 #[must_use]
 pub fn waits_in_calls(module: &[u8]) -> bool {

@@ -95,6 +95,12 @@ impl Wasi {
         self.arguments.extend_from_slice(arguments);
     }
 
+    /// Takes what was not read of the payload.
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        self.input_read += self.input.len() as u64;
+        std::mem::take(&mut self.input).to_vec()
+    }
+
     /// Takes what it wrote to standard output so far.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)

@@ -9,6 +9,7 @@ mod durable;
 mod durable_deploy;
 mod durable_image;
 mod durable_languages;
+mod durable_python;
 mod failures;
 mod house;
 mod imports;

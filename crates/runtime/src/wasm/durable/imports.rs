@@ -13,7 +13,8 @@ use super::turn::{Refusal, Turn};
 const MODULE: &str = "fermata";
 /// The import that may suspend in the middle of a call.
 pub(super) const WAIT: &str = "wait";
-const NAME_BYTES_MAX: usize = limits::NAME_BYTES_MAX + 11;
+/// A name, a colon, a version.
+pub(super) const FUNCTION_BYTES_MAX: usize = limits::NAME_BYTES_MAX + 11;
 
 type Text = (u32, u32);
 
@@ -48,7 +49,7 @@ pub(in super::super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> 
 }
 
 /// The turn, where there is one: a function that was not deployed as durable has none.
-fn turn<'a>(host: &'a mut Host, import: &'static str) -> Result<&'a mut Turn, Stop> {
+pub(super) fn turn<'a>(host: &'a mut Host, import: &'static str) -> Result<&'a mut Turn, Stop> {
     host.turn.as_deref_mut().ok_or(Stop::NotDurable(import))
 }
 
@@ -85,7 +86,7 @@ fn call(
     payload: Text,
 ) -> wasmtime::Result<i64> {
     let guest = Guest::of(&mut caller, import)?;
-    let function = text(&guest, name, NAME_BYTES_MAX)?;
+    let function = text(&guest, name, FUNCTION_BYTES_MAX)?;
     let class = text(&guest, class, limits::CLASS_NAME_BYTES_MAX)?;
     let payload = payload_of(&guest, payload)?;
     let turn = turn(guest.host, import)?;

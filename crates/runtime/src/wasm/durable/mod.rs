@@ -5,7 +5,7 @@
 //! that the host reaches its state ([`rewrite`]). A turn ([`run`]) is an instance as the turn before
 //! left it ([`image`]: what differs from the module's beginning, found by [`pages`], and the
 //! [`state`] outside of the memory) in which a function is called. What it asks for through the
-//! imports ([`imports`]) is kept in its [`turn`].
+//! imports ([`imports`]), or by writing where it cannot import ([`channel`]), is kept in its [`turn`].
 //!
 //! Two ways to wait. *In the middle of a call* (`wait`): the module's functions return one after
 //! the other and put their frames into a buffer in the guest's memory; in the next turn the same
@@ -13,6 +13,7 @@
 //! the next turn calls the export `fermata_resume`.
 
 mod asyncify;
+mod channel;
 mod code;
 mod image;
 mod imports;
@@ -24,10 +25,11 @@ mod run;
 mod state;
 mod turn;
 
+pub(super) use self::channel::{is_ready, read, request};
 pub use self::image::parts;
 pub(super) use self::imports::link;
 pub(super) use self::prepare::{check, instrument, waits_in_calls};
-pub(super) use self::rewrite::{Layout, append_arguments, layout};
+pub(super) use self::rewrite::{Layout, append_arguments, layout, mark_channel, program_hash};
 pub(super) use self::run::{Begun, begin, run};
 pub(super) use self::state::Streams;
 pub(super) use self::turn::Turn;

@@ -6,6 +6,9 @@ use super::module::Module;
 use super::{FRAMES, RESUME, asyncify, imports, rewrite};
 use crate::executor::PrepareError;
 
+/// What a program does that asks through the channel and waits.
+const CHANNEL_READ: &str = "wasi_snapshot_preview1.fd_read";
+
 /// Refuses a module for what of it cannot be saved. One that is malformed is left to the compiler,
 /// which says better what is wrong.
 ///
@@ -47,13 +50,18 @@ pub(in super::super) fn instrument(
     Ok(Some(rewritten))
 }
 
-/// Whether it imports what suspends in the middle of a call.
+/// Whether it may suspend in the middle of a call.
 pub(in super::super) fn waits_in_calls(bytes: &[u8]) -> bool {
-    Module::parse(bytes).is_ok_and(|module| module.imports("fermata", imports::WAIT))
+    Module::parse(bytes).is_ok_and(|module| {
+        module.imports("fermata", imports::WAIT) || rewrite::has_channel(&module)
+    })
 }
 
 /// The imports in the middle of which it may wait; none where it only waits between calls.
 fn suspending(module: &Module<'_>) -> Result<Option<String>, String> {
+    if rewrite::has_channel(module) {
+        return Ok(Some(CHANNEL_READ.into()));
+    }
     let resumes = module.exported_function(RESUME).is_some();
     if module.imports("fermata", imports::WAIT) {
         if module.exported_function(FRAMES).is_none() {

@@ -4,14 +4,19 @@
 //! the first turn only, and a section of its own marks the module. What is marked is verified again
 //! wherever it is used.
 
+use sha2::{Digest, Sha256};
+
 use super::code;
-use super::module::{Module, kind, section};
+use super::module::{Module, Section, kind, section};
 
 /// The section that marks a module made ready for suspension.
 const MARK: &str = "fermata.durable";
 const MARK_VERSION: u8 = 1;
 /// Arguments of a program after its name, one after the other, a NUL between them.
 const ARGUMENTS: &str = "fermata.arguments";
+/// Says that standard input is the request channel.
+const CHANNEL: &str = "fermata.channel";
+const CHANNEL_VERSION: u8 = 1;
 /// Exports whose names begin so are ours.
 const OWN: &str = "__fermata_";
 const START: &str = "__fermata_start";
@@ -27,6 +32,8 @@ pub(in super::super) struct Layout {
     pub(super) start: Option<&'static str>,
     /// Whether its way of suspension is to return and be called at `fermata_resume`.
     pub(super) resumes: bool,
+    /// Whether it asks by reading and writing standard input.
+    pub(super) has_channel: bool,
     /// Arguments of the program after its name.
     pub(in super::super) arguments: Vec<String>,
     /// The memory as it begins, without the zeros at its end.
@@ -67,6 +74,30 @@ pub(super) fn rewrite(bytes: &[u8]) -> Result<Vec<u8>, String> {
 /// Adds arguments of the program, a NUL between them.
 pub(in super::super) fn append_arguments(module: &mut Vec<u8>, arguments: &str) {
     append_custom(module, ARGUMENTS, arguments.as_bytes());
+}
+
+/// Says that standard input is the program's request channel.
+pub(in super::super) fn mark_channel(module: &mut Vec<u8>) {
+    append_custom(module, CHANNEL, &[CHANNEL_VERSION]);
+}
+
+/// Whether standard input is the program's request channel.
+pub(super) fn has_channel(module: &Module<'_>) -> bool {
+    module.custom(CHANNEL).is_some_and(|mark| mark == [CHANNEL_VERSION])
+}
+
+/// The hash of a program without its arguments: what packages of one interpreter have in common. None
+/// where there are no arguments.
+pub(in super::super) fn program_hash(bytes: &[u8]) -> Option<[u8; 32]> {
+    let module = Module::parse(bytes).ok()?;
+    module.custom(ARGUMENTS)?;
+    let is_program =
+        |section: &&Section<'_>| section.id != section::CUSTOM || section.name != ARGUMENTS;
+    let mut hash = Sha256::new();
+    for section in module.sections.iter().filter(is_program) {
+        hash.update(section.whole);
+    }
+    Some(hash.finalize().into())
 }
 
 /// Adds a section that engines pass over.
@@ -126,7 +157,9 @@ pub(in super::super) fn layout(bytes: &[u8]) -> Result<Layout, String> {
             text.split('\0').map(str::to_owned).collect()
         }
     };
-    Ok(Layout { globals, asyncify, start, resumes, arguments, initial: initial(&module)? })
+    let has_channel = has_channel(&module);
+    let initial = initial(&module)?;
+    Ok(Layout { globals, asyncify, start, resumes, has_channel, arguments, initial })
 }
 
 /// The numbers of the two globals that the asyncify pass added, state and data: it appends them to

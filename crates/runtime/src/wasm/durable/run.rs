@@ -7,6 +7,7 @@ use wasmtime::{Global, Instance, Store, Val};
 
 use super::super::host::{Host, Stop};
 use super::super::{artifact, guest};
+use super::channel::Channel;
 use super::image::{self, BadImage, Image};
 use super::pages::{self, PAGE_BYTES};
 use super::rewrite::Layout;
@@ -70,6 +71,7 @@ pub(in super::super) async fn run(
         buffer: None,
         is_unwinding: false,
     });
+    turn.channel = layout.has_channel.then(Channel::default);
     store.data_mut().turn = Some(Box::new(turn));
     store.data_mut().wasi.add_arguments(&layout.arguments);
     let way = match &image {
@@ -153,22 +155,13 @@ impl Running<'_> {
 
     /// Asks the module where its frames may go.
     async fn find_buffer(&mut self) -> wasmtime::Result<()> {
-        const LENGTH_MIN: u32 = 256;
         let frames = self.instance.get_typed_func::<(), u64>(&mut self.store, FRAMES);
         let Ok(frames) = frames else { return Ok(()) };
         let packed = frames.call_async(&mut self.store, ()).await?;
         let [a, b, c, d, e, f, g, h] = packed.to_le_bytes();
         let (address, length) =
             (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        let size = self.memory_size();
-        let fits = u64::from(address) + u64::from(length) <= size as u64;
-        if !fits || length < LENGTH_MIN || !address.is_multiple_of(4) {
-            let message = format!(
-                "{FRAMES} names {length} bytes at {address}; they have to lie in the memory of \
-                 {size} bytes, begin at a multiple of 4 and be at least {LENGTH_MIN}"
-            );
-            return Err(Stop::Misuse(message).into());
-        }
+        frames_fit(address, length, self.memory_size()).map_err(Stop::Misuse)?;
         let turn = self.store.data_mut().turn.as_mut();
         if let Some(stack) = turn.and_then(|turn| turn.stack.as_mut()) {
             stack.buffer = Some((address, length));
@@ -231,8 +224,11 @@ impl Running<'_> {
 
     fn suspended(mut self, step: Step, way: Way) -> Result<Ended, Failure> {
         let host = self.store.data_mut();
-        let operations = host.turn.take().map(|turn| turn.operations).unwrap_or_default();
-        let streams = host.save();
+        let turn = host.turn.take();
+        let mut streams = host.save();
+        let channel = turn.as_ref().and_then(|turn| turn.channel.as_ref());
+        streams.channel = channel.map(Channel::save).unwrap_or_default();
+        let operations = turn.map(|turn| turn.operations).unwrap_or_default();
         let globals: Vec<Global> = self.globals.clone();
         let globals = globals.iter().map(|global| bits(&global.get(&mut self.store))).collect();
         let memory = self.store.data().memory;
@@ -297,6 +293,22 @@ impl Running<'_> {
     }
 }
 
+/// Whether frames may go there.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn frames_fit(address: u32, length: u32, memory_bytes: usize) -> Result<(), String> {
+    const LENGTH_MIN: u32 = 256;
+    let fits = u64::from(address) + u64::from(length) <= memory_bytes as u64;
+    if fits && length >= LENGTH_MIN && address.is_multiple_of(4) {
+        return Ok(());
+    }
+    Err(format!(
+        "{FRAMES} names {length} bytes at {address}; they have to lie in the memory of \
+         {memory_bytes} bytes, begin at a multiple of 4 and be at least {LENGTH_MIN}"
+    ))
+}
+
 /// Looks without taking: `next` is to name it again.
 fn is_satisfied(turn: &mut Turn, until: &Until) -> bool {
     match until {
@@ -338,7 +350,11 @@ fn restore(store: &mut Store<Host>, globals: &[Global], image: &Image<'_>) -> Re
         let value = value(*type_byte, *bits).ok_or_else(|| misfit("a global's type"))?;
         global.set(&mut *store, value).map_err(|_| misfit("a global has another type"))?;
     }
-    store.data_mut().restore(&state.streams);
+    let host = store.data_mut();
+    host.restore(&state.streams);
+    if let Some(channel) = host.turn.as_mut().and_then(|turn| turn.channel.as_mut()) {
+        *channel = Channel::restore(&state.streams.channel);
+    }
     Ok(())
 }
 

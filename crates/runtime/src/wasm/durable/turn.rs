@@ -4,6 +4,7 @@ use model::limits;
 use model::suspend::{Ask, InvokeMode, OpId, Resolution, Step, Until};
 use wasmtime::Global;
 
+use super::channel::Channel;
 use super::state::Operations;
 use crate::executor::{DurableTurn, TokenMaker};
 
@@ -18,6 +19,8 @@ pub(in super::super) struct Turn {
     pub(super) wait: Option<Until>,
     /// Where its stack goes, of a module that went through the asyncify pass.
     pub(super) stack: Option<Stack>,
+    /// Of a program that asks by reading and writing.
+    pub(in super::super) channel: Option<Channel>,
 }
 
 /// The way to put a stack into the guest's memory.
@@ -66,6 +69,7 @@ impl Turn {
             status: None,
             wait: None,
             stack: None,
+            channel: None,
         };
         for (id, resolution) in resolved {
             turn.operations.end(id, resolution);

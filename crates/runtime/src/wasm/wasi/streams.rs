@@ -3,6 +3,7 @@
 use bytes::Buf;
 use wasmtime::{Caller, Linker};
 
+use super::super::durable;
 use super::super::host::{Guest, Host, Stop};
 use super::super::job::unpoisoned;
 use super::{MODULE, Wasi, errno};
@@ -52,7 +53,8 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Reads from the payload into the parts, in order, until one is full or the payload ends.
+/// Reads from the payload, or of a program that has a request channel from that, into the parts, in
+/// order, until one is not filled.
 fn fd_read(
     mut caller: Caller<'_, Host>,
     fd: u32,
@@ -60,6 +62,11 @@ fn fd_read(
     part_count: u32,
     to: u32,
 ) -> wasmtime::Result<i32> {
+    let has_channel = fd == STDIN && has_channel(caller.data());
+    if has_channel && !durable::is_ready(&mut caller)? {
+        // What it gets now is not looked at: it is being suspended.
+        return Ok(errno::SUCCESS);
+    }
     let mut guest = Guest::of(&mut caller, "fd_read")?;
     if fd != STDIN || !guest.host.wasi.is_open(fd) {
         return Ok(errno::BADF);
@@ -71,6 +78,10 @@ fn fd_read(
     for index in 0..part_count {
         let (address, length) = part(&guest, parts, index)?;
         let (buffer, host) = guest.split(address, length)?;
+        if has_channel {
+            read += durable::read(host, buffer);
+            continue;
+        }
         let input = &mut host.wasi.input;
         let copied = buffer.len().min(input.len());
         buffer[..copied].copy_from_slice(&input[..copied]);
@@ -90,6 +101,9 @@ fn fd_write(
     part_count: u32,
     to: u32,
 ) -> wasmtime::Result<i32> {
+    if fd == STDIN && has_channel(caller.data()) {
+        return write_request(&mut caller, parts, part_count, to);
+    }
     let mut guest = Guest::of(&mut caller, "fd_write")?;
     if !matches!(fd, STDOUT | STDERR) || !guest.host.wasi.is_open(fd) {
         return Ok(errno::BADF);
@@ -114,6 +128,38 @@ fn fd_write(
         host.wasi.output.extend_from_slice(bytes);
     }
     guest.write_u32(to, written)?;
+    Ok(errno::SUCCESS)
+}
+
+fn has_channel(host: &Host) -> bool {
+    host.turn.as_ref().is_some_and(|turn| turn.channel.is_some())
+}
+
+/// Takes all of the parts as one request.
+fn write_request(
+    caller: &mut Caller<'_, Host>,
+    parts: u32,
+    part_count: u32,
+    to: u32,
+) -> wasmtime::Result<i32> {
+    /// The words of a request, beside a payload.
+    const WORDS_BYTES_MAX: usize = 64 << 10;
+    let mut guest = Guest::of(caller, "fd_write")?;
+    if part_count > PARTS_MAX {
+        return Ok(errno::INVAL);
+    }
+    let bytes_max = guest.host.job.code.response_bytes_max.saturating_add(WORDS_BYTES_MAX);
+    let mut request = Vec::new();
+    for index in 0..part_count {
+        let (address, length) = part(&guest, parts, index)?;
+        if length as usize > bytes_max - request.len() {
+            return Ok(errno::INVAL);
+        }
+        request.extend_from_slice(guest.bytes(address, length)?);
+    }
+    let Ok(written) = u32::try_from(request.len()) else { return Ok(errno::INVAL) };
+    guest.write_u32(to, written)?;
+    durable::request(caller, &request)?;
     Ok(errno::SUCCESS)
 }
 
