@@ -43,6 +43,8 @@ impl BlobHash {
 
 /// Smaller content is kept as it is.
 const PACKED_MIN: usize = 512;
+/// Larger content of a step is kept as it is.
+const PACKED_IN_STEP_MAX: usize = 128 << 10;
 /// Bytes that are tried before all are.
 const SAMPLE: usize = 16 << 10;
 /// No content that was ever packed is larger. Guards against damage that claims so.
@@ -58,9 +60,22 @@ pub(crate) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// What came with a step.
+    /// What came with a step. What is large there is a memory image, which the runtime has
+    /// compressed, or is not worth the wait.
     pub(crate) fn of_item(item: &'a ExecutionCommit) -> Vec<(BlobHash, Self)> {
-        item.blobs.iter().map(|(hash, bytes)| (*hash, Self::new(bytes))).collect()
+        item.blobs
+            .iter()
+            .map(|(hash, bytes)| {
+                let large = bytes.len() > PACKED_IN_STEP_MAX;
+                (*hash, if large { Self::plain(bytes) } else { Self::new(bytes) })
+            })
+            .collect()
+    }
+
+    /// As it is.
+    fn plain(bytes: &'a [u8]) -> Self {
+        let size_bytes = bytes.len() as u64;
+        Self { size_bytes, compression: "none", content: Cow::Borrowed(bytes) }
     }
 
     /// Compressed, where that saves an eighth or more.
@@ -72,7 +87,7 @@ impl<'a> Packed<'a> {
         let worth = bytes.len() >= PACKED_MIN && compress(sample).is_some();
         match worth.then(|| compress(bytes)).flatten() {
             Some(packed) => Self { size_bytes, compression: "zstd", content: Cow::Owned(packed) },
-            None => Self { size_bytes, compression: "none", content: Cow::Borrowed(bytes) },
+            None => Self::plain(bytes),
         }
     }
 
