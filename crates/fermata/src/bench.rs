@@ -17,6 +17,7 @@ mod memory;
 mod preempt;
 mod probe;
 mod start;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Bench {
     Preempt(preempt::Args),
     /// Cold starts, round trips, and calls a second
     Start(start::Args),
+    /// Durable steps: their time, how many a second, and what suspending costs
+    Steps(steps::Args),
     Agree(agree::Args),
     /// The axum handler that `bench start` compares with
     #[command(hide = true)]
@@ -90,6 +93,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Bench::Memory(args) => memory::run(&args),
         Bench::Preempt(args) => preempt::run(&args),
         Bench::Start(args) => start::run(&args),
+        Bench::Steps(args) => steps::run(&args),
         Bench::Agree(args) => agree::run(&args),
         Bench::BareServer => bare::serve(),
     }?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, Request, StatusCode};
@@ -100,6 +101,19 @@ impl Connection {
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    /// Sends a request and gives the answer's body while it still comes. The connection is of no
+    /// other use meanwhile.
+    ///
+    /// # Errors
+    /// [`Lost::Broken`].
+    pub(crate) async fn open_stream(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Incoming, Lost> {
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?.into_body())
     }
 
     fn is_open(&self) -> bool {

@@ -19,7 +19,12 @@ pub(crate) struct Folder {
 impl Folder {
     /// Makes it. From now on, SIGINT and SIGTERM remove it and end the program.
     pub(crate) fn make(prefix: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir();
+        Self::make_in(&std::env::temp_dir(), prefix)
+    }
+
+    /// The same below another folder than the system's for temporary ones.
+    pub(crate) fn make_in(parent: &Path, prefix: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
         let folder = folder.context("make a temporary folder")?;
         let armed = Arc::new(AtomicBool::new(true));
         let (path, is_armed) = (folder.path().to_owned(), Arc::clone(&armed));

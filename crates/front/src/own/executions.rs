@@ -140,6 +140,8 @@ pub(crate) struct Entry {
     seq: u64,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     at_ms: u64,
+    /// The same in microseconds.
+    at_us: u64,
     /// What happened, as one word.
     what: String,
     /// Why, with names and numbers.
@@ -497,6 +499,7 @@ impl From<HistoryEntry> for Entry {
         Self {
             seq: entry.seq,
             at_ms: entry.at.as_millis(),
+            at_us: entry.at.0 / 1_000,
             what: entry.what.to_owned(),
             why: entry.why,
         }
