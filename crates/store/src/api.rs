@@ -221,11 +221,17 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<OpenExecution>>;
 
     /// At most `limit` (and at most [`limits::PAGE_MAX`]) executions of these partitions whose
-    /// [`wake`](crate::ExecutionRow::wake) is at or before `until`, the earliest ones.
+    /// [`wake`](crate::ExecutionRow::wake) is at or before `until`, the earliest ones after `after`.
     ///
     /// # Errors
     /// See [`Store::tenants`].
-    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue>;
+    fn timers_due(
+        &self,
+        partitions: &[u32],
+        until: Timestamp,
+        after: Option<(Timestamp, ExecutionId)>,
+        limit: usize,
+    ) -> Result<TimersDue>;
 
     /// At most `limit` (and at most [`limits::PAGE_MAX`]) effects of a partition that are to
     /// happen, by execution and number, after `after`.

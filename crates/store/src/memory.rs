@@ -199,8 +199,14 @@ impl Store for MemoryStore {
         self.read(|state| Ok(state.open_executions(partition, after, limit)))
     }
 
-    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue> {
-        self.read(|state| Ok(state.timers_due(partitions, until, limit)))
+    fn timers_due(
+        &self,
+        partitions: &[u32],
+        until: Timestamp,
+        after: Option<(Timestamp, ExecutionId)>,
+        limit: usize,
+    ) -> Result<TimersDue> {
+        self.read(|state| Ok(state.timers_due(partitions, until, after, limit)))
     }
 
     fn outbox(

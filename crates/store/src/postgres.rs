@@ -352,8 +352,14 @@ impl Store for PostgresStore {
         self.read(|session| executions::open_executions(session, partition, after, limit))
     }
 
-    fn timers_due(&self, partitions: &[u32], until: Timestamp, limit: usize) -> Result<TimersDue> {
-        self.read(|session| executions::timers_due(session, partitions, until, limit))
+    fn timers_due(
+        &self,
+        partitions: &[u32],
+        until: Timestamp,
+        after: Option<(Timestamp, ExecutionId)>,
+        limit: usize,
+    ) -> Result<TimersDue> {
+        self.read(|session| executions::timers_due(session, partitions, until, after, limit))
     }
 
     fn outbox(

@@ -46,24 +46,30 @@ pub(super) fn read_timers(
 ) {
     let (inner, leases) = (Arc::clone(inner), Arc::clone(leases));
     tokio.spawn_blocking(move || {
-        let partitions: Vec<u32> = leases.iter().map(|lease| lease.partition).collect();
-        loop {
-            match inner.store.timers_due(&partitions, until, usize::MAX) {
-                Ok(found) => {
-                    // A full page ends before `until`: the rest is read when that time is near.
-                    let full = found.due.len() >= limits::PAGE_MAX;
-                    let last = found.due.last().map(|(at, _)| *at);
-                    let known = last.filter(|_| full).unwrap_or(until);
-                    let _ = inner.executions.send(Message::Due(found.due, known));
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "timers cannot be read; trying again");
-                    std::thread::sleep(READ_RETRY);
-                }
+        for lease in leases.iter() {
+            while let Err(error) = read_timers_of(&inner, lease.partition, until) {
+                tracing::warn!(%error, "timers cannot be read; trying again");
+                std::thread::sleep(READ_RETRY);
             }
         }
+        let _ = inner.executions.send(Message::Due(Vec::new(), Some(until)));
     });
+}
+
+/// What is due is told page by page; all of it has been told once this returns.
+fn read_timers_of(inner: &Inner, partition: u32, until: Timestamp) -> Result<(), store::Error> {
+    let mut after = None;
+    loop {
+        let page = inner.store.timers_due(&[partition], until, after, usize::MAX)?.due;
+        let is_full = page.len() >= limits::PAGE_MAX;
+        after = page.last().copied();
+        if !page.is_empty() {
+            let _ = inner.executions.send(Message::Due(page, None));
+        }
+        if !is_full {
+            return Ok(());
+        }
+    }
 }
 
 /// Everything of these partitions that was committed and may not have been done.

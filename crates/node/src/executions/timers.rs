@@ -16,13 +16,15 @@ pub(crate) struct Timers {
     due: BTreeSet<(Timestamp, ExecutionId)>,
     /// All timers before this time are here.
     known_until: Timestamp,
-    reading: bool,
+    /// Up to when they are being read.
+    reading: Option<Timestamp>,
 }
 
 impl Timers {
     /// Notes a timer, where it is near enough to be held here.
     pub(crate) fn arm(&mut self, at: Timestamp, id: ExecutionId) {
-        if at <= self.known_until {
+        // The store may have been asked before this one was in it.
+        if at <= self.known_until.max(self.reading.unwrap_or_default()) {
             self.due.insert((at, id));
         }
     }
@@ -40,24 +42,26 @@ impl Timers {
 
     /// When something is to be done.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        let read = (!self.reading).then(|| self.read_at());
+        let read = self.reading.is_none().then(|| self.read_at());
         self.due.first().map(|(at, _)| *at).into_iter().chain(read).min()
     }
 
     /// Up to when timers are to be read from the store, if it is time for that.
     pub(crate) fn wants(&mut self, now: Timestamp) -> Option<Timestamp> {
-        if self.reading || now < self.read_at() {
+        if self.reading.is_some() || now < self.read_at() {
             return None;
         }
-        self.reading = true;
-        Some(now + HORIZON)
+        self.reading = Some(now + HORIZON);
+        self.reading
     }
 
-    /// Takes what was read: all timers before `until`.
-    pub(crate) fn refill(&mut self, due: Vec<(Timestamp, ExecutionId)>, until: Timestamp) {
+    /// Takes what was read: with `until`, all timers before that were.
+    pub(crate) fn refill(&mut self, due: Vec<(Timestamp, ExecutionId)>, until: Option<Timestamp>) {
         self.due.extend(due);
-        self.known_until = self.known_until.max(until);
-        self.reading = false;
+        if let Some(until) = until {
+            self.known_until = self.known_until.max(until);
+            self.reading = None;
+        }
     }
 
     fn read_at(&self) -> Timestamp {
@@ -79,8 +83,10 @@ mod tests {
         let mut timers = Timers::default();
         assert_eq!(timers.wants(at(100)), Some(at(160)));
         assert_eq!(timers.wants(at(100)), None, "one read at a time");
-        timers.refill(vec![(at(120), ExecutionId(2))], at(160));
+        timers.refill(vec![(at(120), ExecutionId(2))], None);
+        assert_eq!(timers.wants(at(100)), None, "the read goes on");
         timers.arm(at(110), ExecutionId(1));
+        timers.refill(Vec::new(), Some(at(160)));
         timers.arm(at(200), ExecutionId(3));
         assert_eq!(timers.next(), Some(at(110)));
         assert_eq!(timers.pop(at(109)), None);

@@ -186,6 +186,7 @@ impl State {
         &self,
         partitions: &[u32],
         until: Timestamp,
+        after: Option<(Timestamp, ExecutionId)>,
         limit: usize,
     ) -> TimersDue {
         let all = |partition: &u32| {
@@ -196,6 +197,7 @@ impl State {
             partitions.iter().flat_map(|partition| self.executions.timers.range(all(partition)));
         let (mut due, later): (Vec<_>, Vec<_>) =
             timers.map(|(_, at, id)| (*at, *id)).partition(|(at, _)| *at <= until);
+        due.retain(|timer| after.is_none_or(|after| *timer > after));
         due.sort_unstable();
         due.truncate(page(limit));
         TimersDue { due, next: later.into_iter().map(|(at, _)| at).min() }

@@ -114,12 +114,15 @@ pub(crate) fn timers_due(
     session: &dyn Session,
     partitions: &[u32],
     until: Timestamp,
+    after: Option<(Timestamp, ExecutionId)>,
     limit: usize,
 ) -> Result<TimersDue> {
     let limit = page(limit);
     let mut found = TimersDue::default();
     for partition in partitions {
-        let values = [(*partition).into(), until.into(), Value::limit(limit)];
+        let (time, id) =
+            after.map_or((Value::Int(0), Value::Bytes(&[])), |(at, id)| (at.into(), id.into()));
+        let values = [(*partition).into(), until.into(), time, id, Value::limit(limit)];
         let due = list(session, statements::TIMERS_DUE, &values, |columns| {
             Ok((columns.time()?, ExecutionId(columns.id()?)))
         })?;

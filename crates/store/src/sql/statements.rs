@@ -198,7 +198,8 @@ statements! {
     OPEN = "SELECT id, wake, status FROM executions \
         WHERE partition = $1 AND finished IS NULL AND id > $2 ORDER BY id LIMIT $3";
     TIMERS_DUE = "SELECT wake, id FROM executions \
-        WHERE partition = $1 AND wake IS NOT NULL AND wake <= $2 ORDER BY wake, id LIMIT $3";
+        WHERE partition = $1 AND wake IS NOT NULL AND wake <= $2 AND (wake, id) > ($3, $4) \
+        ORDER BY wake, id LIMIT $5";
     TIMER_NEXT = "SELECT wake FROM executions \
         WHERE partition = $1 AND wake IS NOT NULL AND wake > $2 ORDER BY wake LIMIT 1";
 

@@ -372,14 +372,19 @@ pub(crate) fn timers_come_when_they_are_due(open: Opener<'_>) {
         put(id(5), 0, ExecutionRow { finished: Some(at(5)), ..wakes(Some(at(20))) }),
     ];
     store.commit_executions(&leases, &items).unwrap();
-    let due =
-        |partitions: &[u32], until, limit| store.timers_due(partitions, at(until), limit).unwrap();
+    let due = |partitions: &[u32], until, limit| {
+        store.timers_due(partitions, at(until), None, limit).unwrap()
+    };
     let both = [(at(10), id(2)), (at(15), elsewhere), (at(20), id(4)), (at(20), id(5))];
     assert_eq!(due(&[3, 4], 20, 9), TimersDue { due: both.to_vec(), next: Some(at(30)) });
     assert_eq!(due(&[3, 4], 20, 2).due, both[..2]);
     assert_eq!(due(&[3], 10, 9), TimersDue { due: vec![both[0]], next: Some(at(20)) });
     assert_eq!(due(&[4], 20, 9), TimersDue { due: vec![both[1]], next: None });
     assert_eq!(due(&[], 20, 9), TimersDue::default());
+    let after = |known, limit| store.timers_due(&[3, 4], at(20), Some(known), limit).unwrap().due;
+    assert_eq!(after(both[0], 2), both[1..3]);
+    assert_eq!(after(both[2], 9), both[3..]);
+    assert_eq!(after((at(15), id(0)), 1), both[1..2]);
     commit(&*store, &leases, put(id(2), 1, wakes(Some(at(40)))));
     commit(&*store, &leases, put(id(4), 1, wakes(None)));
     commit(&*store, &leases, change(id(5), 1, RowChange::Purge));
@@ -459,8 +464,12 @@ pub(crate) fn a_list_of_executions_shows_what_the_filter_lets_through(open: Open
     let query = ExecutionQuery { limit: usize::MAX, ..all() };
     assert_eq!(list(&*store, "many", &query).len(), limits::PAGE_MAX);
     assert_eq!(store.open_executions(3, None, usize::MAX).unwrap().len(), limits::PAGE_MAX);
-    let due = store.timers_due(&[3], at(500), usize::MAX).unwrap();
-    assert_eq!(due.due.len(), limits::PAGE_MAX);
+    // More of the same time than a page holds.
+    let first = store.timers_due(&[3], at(500), None, usize::MAX).unwrap().due;
+    assert_eq!(first.len(), limits::PAGE_MAX);
+    let rest = store.timers_due(&[3], at(500), first.last().copied(), usize::MAX).unwrap().due;
+    assert_eq!(rest, [(at(100), id(10 + limits::PAGE_MAX as u64))]);
+    assert_eq!(store.timers_due(&[3], at(500), rest.last().copied(), 1).unwrap().due, []);
 }
 
 pub(crate) fn a_purged_execution_leaves_nothing_but_its_receipts(open: Opener<'_>) {
@@ -485,7 +494,7 @@ pub(crate) fn a_purged_execution_leaves_nothing_but_its_receipts(open: Opener<'_
     assert!(store.execution_named(&acme, "gone").is_err());
     assert_eq!(history(&*store, id(1), HistoryOrder::From(0), 9), []);
     assert_eq!(outbox(&*store), []);
-    assert_eq!(store.timers_due(&[3], at(500), 9).unwrap(), TimersDue::default());
+    assert_eq!(store.timers_due(&[3], at(500), None, 9).unwrap(), TimersDue::default());
     assert_eq!(store.open_executions(3, None, 9).unwrap(), []);
     for number in [1, 2] {
         let kept = store.invocation(&acme, invocation_id(number)).unwrap();
