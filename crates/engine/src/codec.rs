@@ -61,8 +61,9 @@ pub(crate) fn encode(format: u8, value: &impl Code) -> Vec<u8> {
 
 /// Takes a value of formats up to `format`; nothing may follow it.
 pub(crate) fn decode<T: Code>(format: u8, bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut from = Reader { bytes, at: 0 };
+    let mut from = Reader { bytes, at: 0, format: 0 };
     let found = from.byte()?;
+    from.format = found;
     if found > format {
         return Err(DecodeError::Newer { format: found });
     }
@@ -76,11 +77,17 @@ pub(crate) fn decode<T: Code>(format: u8, bytes: &[u8]) -> Result<T, DecodeError
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    format: u8,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) const fn malformed(&self) -> DecodeError {
         DecodeError::Malformed { at: self.at }
+    }
+
+    /// In which format the whole was written.
+    pub(crate) const fn format(&self) -> u8 {
+        self.format
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {

@@ -48,6 +48,32 @@ impl Totals {
     }
 }
 
+/// What the receipts of an execution itself say so far: its storage and transitions. One that was
+/// redriven has a receipt for each end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Billed {
+    pub(crate) receipts: u32,
+    pub(crate) stored_byte_nanos: u128,
+    pub(crate) transitions: u64,
+}
+
+impl Billed {
+    /// What of `own` no receipt says; from now on one does.
+    pub(crate) fn bill(&mut self, own: &Totals) -> Totals {
+        let used = Totals {
+            stored_byte_nanos: own.stored_byte_nanos.saturating_sub(self.stored_byte_nanos),
+            transitions: own.transitions.saturating_sub(self.transitions),
+            ..Totals::default()
+        };
+        *self = Self {
+            receipts: self.receipts.saturating_add(1),
+            stored_byte_nanos: own.stored_byte_nanos,
+            transitions: own.transitions,
+        };
+        used
+    }
+}
+
 /// The books of one execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {

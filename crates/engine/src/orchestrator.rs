@@ -101,7 +101,7 @@ pub fn run_turns<P: Payloads>(
         | Output::ForgetHistory { .. }
         | Output::Ended { .. }
         | Output::Touched
-        | Output::Closed => true,
+        | Output::Closed { .. } => true,
     });
     Ok(())
 }

@@ -54,7 +54,12 @@ pub enum Output {
     Touched,
     /// Nothing is under way any more: [`Execution::account`](crate::Execution::account) is final
     /// (until a redrive), and the receipt of its storage and transitions may be written.
-    Closed,
+    Closed {
+        /// Counts them from 1: one that was redriven has a receipt for each end.
+        receipt: u32,
+        /// What was stored, and the transitions, since the receipt before.
+        used: Totals,
+    },
 }
 
 /// An outcome whose answer may lie elsewhere.

@@ -24,7 +24,7 @@ fn a_call_a_signal_and_a_timer() {
     assert_eq!(rig.given(), [(3, String::new())]);
     rig.turn(Step::Done(bytes("late")));
     assert_eq!(rig.exe.status(), Status::Succeeded);
-    assert!(rig.outbox.is_empty() && rig.timer.is_none() && rig.closed == 1);
+    assert!(rig.outbox.is_empty() && rig.timer.is_none() && rig.closed.len() == 1);
     expect![[r#"
         1      0s began with 2 bytes of input
         2      0s #1 calls charge with 1 bytes (inv_0000000000nms55nnyx5dyg0y2)
@@ -128,7 +128,7 @@ fn cancel_stops_what_it_waits_for_and_then_tells_its_parent() {
     rig.applied(Input::Cancel { reason: "no longer needed".to_owned() });
     assert_eq!(rig.outcomes.len(), 1, "the outcome is decided at once");
     assert_eq!(rig.outbox[&OpId(1)], Effect::CancelCall { op: OpId(1), id });
-    assert_eq!(rig.closed, 0, "but the books are open until the call has stopped");
+    assert_eq!(rig.closed.len(), 0, "but the books are open until the call has stopped");
     assert_eq!(rig.exe.may_purge(), Err(Refusal::Stopping));
     assert_eq!(rig.step(Input::Cancel { reason: String::new() }), Verdict::Duplicate);
     let _ = rig.answer(1, failed("killed"));
@@ -157,7 +157,7 @@ fn cancel_during_a_turn_counts_what_the_turn_used() {
     let end = TurnEnd::Ended(engine::Turned::new(bytes(""), Step::Done(bytes("too late"))));
     let late = rig.step(Input::TurnEnded { turn: 1, attempt: 1, end, used: used(3) });
     assert_eq!(late, Verdict::Late(Refusal::Ended(Status::Cancelled)));
-    assert_eq!((rig.closed, rig.exe.account().own.amount.0), (1, 3));
+    assert_eq!((rig.closed.len(), rig.exe.account().own.amount.0), (1, 3));
     assert_eq!(rig.exe.status(), Status::Cancelled);
 }
 
@@ -209,6 +209,29 @@ fn redrive_makes_failed_and_stopped_calls_again() {
     assert_eq!(rig.outcomes.len(), 2, "the failure, then the answer");
     let _ = rig.answer(1, failed("stopped"));
     assert_eq!(rig.step(redrive(&rig)), Verdict::Refused(Refusal::Succeeded));
+}
+
+#[test]
+fn each_end_of_a_redriven_execution_bills_what_came_since_the_one_before() {
+    let mut rig = Rig::new();
+    rig.turn(wait(vec![(1, call("a"))], all(&[1])));
+    rig.advance(10);
+    let _ = rig.answer(1, failed("broken"));
+    rig.turn(Step::Failed(Failure::new(FailureKind::Handler, "a is broken")));
+    let first = rig.exe.account().own;
+    rig.advance(1_000);
+    rig.applied(redrive(&rig));
+    assert_eq!(rig.exe.account().own.stored(), first.stored(), "nothing is billed after an end");
+    rig.advance(100);
+    let _ = rig.answer(1, ok("well"));
+    rig.turn(Step::Done(bytes("")));
+    let all = rig.exe.account().own;
+    let [before, after] = rig.closed[..] else { panic!("{:?}", rig.closed) };
+    assert_eq!((before.transitions, after.transitions), (2, 1));
+    assert_eq!(before.stored_byte_nanos, first.stored_byte_nanos);
+    assert!(after.stored_byte_nanos > before.stored_byte_nanos);
+    let both = before.stored_byte_nanos + after.stored_byte_nanos;
+    assert_eq!((both, before.amount), (all.stored_byte_nanos, model::Amount(0)));
 }
 
 #[test]
@@ -332,9 +355,9 @@ fn a_detached_call_is_not_cancelled() {
     rig.turn(wait(vec![(1, invoke("a", InvokeMode::Detach))], all(&[1])));
     rig.applied(Input::Cancel { reason: String::new() });
     assert!(matches!(rig.outbox[&OpId(1)], Effect::Invoke(_)), "it is still to be queued");
-    assert_eq!(rig.closed, 0);
+    assert_eq!(rig.closed.len(), 0);
     let _ = rig.answer(1, ok("inv_x"));
-    assert_eq!(rig.closed, 1);
+    assert_eq!(rig.closed.len(), 1);
 }
 
 #[track_caller]

@@ -195,7 +195,7 @@ fn of_cancel_and_completion_there_is_one_outcome() {
                 assert_eq!(faulty(&mut rig, rng, &cancel), ended);
             }
         }
-        assert_eq!((rig.outcomes.len(), rig.closed), (1, 1));
+        assert_eq!((rig.outcomes.len(), rig.closed.len()), (1, 1));
         let expected = if cancel_at == 2 {
             Ok(bytes("done"))
         } else {
@@ -234,7 +234,7 @@ fn of_cancel_and_a_new_beginning_there_is_one_outcome() {
             let end = engine::TurnEnd::Failed(failure);
             let _ = rig.step(Input::TurnEnded { turn, attempt, end, used: used(0) });
         }
-        assert_eq!((rig.outcomes.len(), rig.closed), (1, 1));
+        assert_eq!((rig.outcomes.len(), rig.closed.len()), (1, 1));
         assert!(rig.outbox.is_empty(), "{:?}", rig.outbox);
         // And it can go on from there.
         let asks = engine::history::asks_of(rig.history.iter(), &rig.exe.redrive_asks());

@@ -74,6 +74,9 @@ pub(crate) struct Args {
     /// Finished invocations whose details are kept; sums are kept for ever [default: 200000]
     #[arg(long, env = "FERMATA_KEEP_INVOCATIONS", value_name = "N")]
     keep_invocations: Option<u64>,
+    /// Seconds for which executions that have ended are kept [default: 7776000, 90 days]
+    #[arg(long, env = "FERMATA_KEEP_EXECUTIONS_SECONDS", value_name = "N")]
+    keep_executions_seconds: Option<u64>,
     /// Seconds that running functions get to end at SIGTERM [default: 30]
     #[arg(long, env = "FERMATA_DRAIN_SECONDS", value_name = "N")]
     drain_seconds: Option<u64>,

@@ -111,6 +111,8 @@ pub const TURN_RESTARTS_MAX: u32 = 3;
 pub const TURNS_UNWAITED_MAX: u32 = 10_000;
 /// Longest life of an execution, and its life where nothing shorter is stated.
 pub const EXECUTION_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Time for which an execution that has ended is kept, unless the operator sets another.
+pub const EXECUTIONS_KEPT_DEFAULT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Functions in one sequence.
 pub const SEQUENCE_STEPS_MAX: usize = 1_000;
 /// Steps of executions in one commit.

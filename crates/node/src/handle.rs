@@ -190,9 +190,10 @@ impl Handle {
     /// Deletes a function with all versions. Receipts stay; what runs ends as usual.
     ///
     /// # Errors
-    /// `UnknownFunction`, `Storage`.
+    /// `UnknownFunction`, `Conflict` while executions hold its code, `Storage`.
     pub async fn delete_function(&self, who: &Principal, name: &FunctionName) -> Result<(), Error> {
         self.inner.find(&who.tenant, name, None)?;
+        self.check_drained(who, name).await?;
         let change = Change::DeleteFunction {
             tenant: who.tenant.clone(),
             name: name.clone(),

@@ -16,7 +16,7 @@ use store::{AsyncCall, BlobHash, Mode, NodeName, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Catalog, Entry};
-use crate::control::{Caller, Done, Message, Reply, Submission};
+use crate::control::{Caller, Done, Message, RecordedBy, Reply, Submission};
 use crate::error::{Error, ErrorKind};
 use crate::executions::{self, ExecutionPrices, Interpreters};
 use crate::ids;
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     /// To the executions' thread.
     pub(crate) executions: Sender<executions::Message>,
     pub(crate) execution_prices: ExecutionPrices,
+    pub(crate) keep_executions: Duration,
     /// This node's name among those that share the store.
     pub(crate) node: NodeName,
     /// Where others reach it.
@@ -83,11 +84,13 @@ pub(crate) struct Attempt {
     pub(crate) attempt: u32,
     pub(crate) first_attempt: u32,
     pub(crate) mode: Mode,
+    pub(crate) recorded_by: RecordedBy,
 }
 
 impl Attempt {
     pub(crate) const fn only(id: InvocationId) -> Self {
-        Self { id, attempt: 1, first_attempt: 1, mode: Mode::Sync }
+        let recorded_by = RecordedBy::Writer;
+        Self { id, attempt: 1, first_attempt: 1, mode: Mode::Sync, recorded_by }
     }
 }
 
@@ -226,6 +229,7 @@ impl Inner {
             token,
             durable,
             reply,
+            recorded_by: attempt.recorded_by,
         };
         let sent = self.control.send(Message::Submit(Box::new(submission)));
         sent.map_err(|_| Error::new(ErrorKind::Draining, "this node has stopped"))?;

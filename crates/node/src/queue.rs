@@ -12,6 +12,7 @@ use model::{ClassId, InvocationId, Timestamp};
 use store::{AsyncCall, Mode, QueueChange, Store};
 use tokio::sync::mpsc;
 
+use crate::control::RecordedBy;
 use crate::error::{Error, ErrorKind};
 use crate::inner::{Attempt, Inner, Wanted, not_started};
 use crate::writer::{Write, retry_or_bury};
@@ -159,6 +160,7 @@ async fn attempt(inner: Arc<Inner>, call: AsyncCall, class: ClassId) {
         attempt: call.attempt,
         first_attempt: call.first_attempt,
         mode: Mode::Async,
+        recorded_by: RecordedBy::Writer,
     };
     let refused = {
         let inner = Arc::clone(&inner);

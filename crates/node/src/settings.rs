@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{
     ByteSeconds, Bytes64, ClassId, CpuTime, FunctionName, MemoryPrice, PriceList, TenantName,
@@ -25,6 +26,8 @@ pub struct Settings {
     pub memory_price: MemoryPrice,
     /// What keeping executions costs.
     pub execution_prices: ExecutionPrices,
+    /// How long an execution that has ended is kept.
+    pub keep_executions: Duration,
     /// This node's name among those that share the store.
     pub node: NodeName,
     /// Where others reach it (`http://…`); empty where they do not.
@@ -85,12 +88,12 @@ pub struct Parts {
     pub process: Option<ExecutorMaker>,
     /// Kinds of functions that are interpreted.
     pub interpreters: Interpreters,
-    /// Hears of each attempt that ended, on the writer's thread: it must not wait.
+    /// Hears of each attempt that ended, on whichever thread writes it down: it must not wait.
     pub observer: Option<Observer>,
 }
 
 /// Hears of attempts that ended.
-pub type Observer = Box<dyn Fn(Observed) + Send>;
+pub type Observer = Arc<dyn Fn(Observed) + Send + Sync>;
 
 /// An attempt of an invocation that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -95,6 +95,7 @@ impl Node {
             control: control_tx,
             executions: executions_tx,
             execution_prices: settings.execution_prices,
+            keep_executions: settings.keep_executions,
             interpreters,
             node: settings.node.clone(),
             address: settings.address.clone(),
@@ -106,7 +107,7 @@ impl Node {
             look_micros: Arc::default(),
         });
         let control = make_control(settings, &inner)?;
-        let writer = make_writer(&inner, observer);
+        let writer = make_writer(&inner, observer.clone());
         let (sampler_stop, stop) = mpsc::channel();
         let sampled = Arc::clone(&inner);
         let threads = vec![
@@ -114,7 +115,7 @@ impl Node {
             thread("fermata-writer", move || writer.run(&writer_rx))?,
             thread("fermata-sampler", move || sample(&sampled, &stop))?,
         ];
-        let executions = executions::Threads::start(&inner, executions_rx, thread)?;
+        let executions = executions::Threads::start(&inner, executions_rx, observer, thread)?;
         let queue = tokio::spawn(Queue::new(Arc::clone(&inner), left).run(queue_rx));
         let handle = Handle { inner };
         Ok(Self { handle, first_key, threads, executions, queue, sampler_stop })

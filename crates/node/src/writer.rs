@@ -29,6 +29,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// What the writer is told.
 pub(crate) enum Write {
     Ended(Vec<Ended>),
+    /// Receipts that are none of a step.
+    Records(Vec<store::InvocationRecord>),
     Enqueue(Box<AsyncCall>, oneshot::Sender<Result<(), store::Error>>),
     /// A queued call that could not even be started.
     Settle(Box<QueueChange>),
@@ -99,6 +101,7 @@ impl Writer {
                     pending.batch.records.push(to_record(ended, &self.prices));
                 }
             }
+            Write::Records(records) => pending.batch.records.extend(records),
             Write::Enqueue(call, reply) => {
                 pending.enqueued.push((*call, reply));
                 pending.urgent = true;
@@ -166,7 +169,7 @@ impl Pending {
     }
 }
 
-fn observed(ended: &Ended) -> Observed {
+pub(crate) fn observed(ended: &Ended) -> Observed {
     let work = &ended.flight.work;
     Observed {
         tenant: work.code.tenant.clone(),

@@ -61,6 +61,7 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         prices: PriceList::default(),
         memory_price: MemoryPrice(50_000),
         execution_prices: ExecutionPrices { storage: MemoryPrice(500), transition: Amount(1_000) },
+        keep_executions: model::limits::EXECUTIONS_KEPT_DEFAULT,
         node: "local".parse().unwrap(),
         address: String::new(),
         access,

@@ -105,7 +105,8 @@ impl Execution {
             };
             out.push(Output::Effect(Effect::Report { parent, resolution, used }));
         }
-        out.push(Output::Closed);
+        let used = self.billed.bill(&self.account.own);
+        out.push(Output::Closed { receipt: self.billed.receipts, used });
     }
 
     pub(super) fn reported(&mut self, out: &mut Vec<Output>) -> Verdict {

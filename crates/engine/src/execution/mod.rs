@@ -25,14 +25,14 @@ use sha2::{Digest, Sha256};
 use crate::codec::{self, DecodeError, code_enum, code_struct};
 use crate::history::{Event, Record};
 use crate::input::{Input, Refusal, SignalId, Verdict};
-use crate::money::Account;
+use crate::money::{Account, Billed};
 use crate::output::{OPS_END, Output, Parent};
 use crate::payload::Payload;
 
 pub use views::{DueTurn, Open, Status};
 
 /// The format in which [`Execution::encode`] writes. Older ones are read for ever.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 
 /// What an execution is born with and never changes (but for its input, when it begins anew).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,7 @@ pub struct Execution {
     history_first: u64,
     late_records: u32,
     account: Account,
+    billed: Billed,
     began: Timestamp,
     /// When its status last changed.
     since: Timestamp,
@@ -219,6 +220,7 @@ code_struct!(Execution {
     since,
     times_out_at,
     armed,
+    billed,
 });
 
 code_enum!(Phase {
@@ -291,6 +293,7 @@ impl Execution {
             history_first: 1,
             late_records: 0,
             account: Account { counted_until: now, ..Account::default() },
+            billed: Billed::default(),
             began: now,
             since: now,
             times_out_at: now + timeout,
@@ -355,10 +358,20 @@ impl Execution {
     /// # Errors
     /// Damaged, or written by a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let execution: Self = codec::decode(FORMAT, bytes)?;
+        let mut execution: Self = codec::decode(FORMAT, bytes)?;
+        execution.bill_as_before_format_2(bytes.first().copied());
         match execution.broken() {
             None => Ok(execution),
             Some(_) => Err(DecodeError::Malformed { at: bytes.len() }),
+        }
+    }
+
+    /// In the first format only the first end had a receipt.
+    fn bill_as_before_format_2(&mut self, format: Option<u8>) {
+        let was_closed =
+            matches!(self.phase, Phase::Ended { close: Close::Reporting | Close::Done, .. });
+        if format == Some(1) && was_closed {
+            let _ = self.billed.bill(&self.account.own);
         }
     }
 

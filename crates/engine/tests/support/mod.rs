@@ -22,7 +22,8 @@ pub(crate) struct Rig {
     pub(crate) history: Vec<Record>,
     pub(crate) timer: Option<Timestamp>,
     pub(crate) outcomes: Vec<engine::Outcome>,
-    pub(crate) closed: usize,
+    /// What the receipts say.
+    pub(crate) closed: Vec<Totals>,
 }
 
 pub(crate) fn birth() -> Birth {
@@ -56,7 +57,7 @@ impl Rig {
             history: Vec::new(),
             timer: None,
             outcomes: Vec::new(),
-            closed: 0,
+            closed: Vec::new(),
         };
         rig.keep(out);
         rig
@@ -98,7 +99,10 @@ impl Rig {
                 Output::ForgetHistory { before } => self.history.retain(|r| r.seq >= before),
                 Output::Ended { outcome } => self.outcomes.push(outcome),
                 Output::Touched => {}
-                Output::Closed => self.closed += 1,
+                Output::Closed { receipt, used } => {
+                    self.closed.push(used);
+                    assert_eq!(receipt as usize, self.closed.len());
+                }
             }
         }
         let decoded = Execution::decode(&self.exe.encode()).expect("just encoded");

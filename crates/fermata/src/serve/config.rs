@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) policy: String,
     pub(crate) payload_bytes_max: usize,
     pub(crate) keep_invocations: u64,
+    pub(crate) keep_executions: Duration,
     pub(crate) drain: Duration,
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_bytes_max: u64,
@@ -73,6 +74,7 @@ struct File {
     policy: Option<String>,
     payload_max: Option<String>,
     keep_invocations: Option<u64>,
+    keep_executions_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     record: Option<PathBuf>,
     record_max: Option<String>,
@@ -196,6 +198,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
             .keep_invocations
             .or(file.keep_invocations)
             .unwrap_or(limits::INVOCATIONS_KEPT_DEFAULT),
+        keep_executions: kept(args.keep_executions_seconds.or(file.keep_executions_seconds)),
         drain: Duration::from_secs(args.drain_seconds.or(file.drain_seconds).unwrap_or(30)),
         record: args.record.or(file.record),
         record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
@@ -213,6 +216,10 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
             .transition_price
             .map_or(TRANSITION_PRICE_DEFAULT, |price| Amount(price.pico)),
     })
+}
+
+fn kept(seconds: Option<u64>) -> Duration {
+    seconds.map_or(limits::EXECUTIONS_KEPT_DEFAULT, Duration::from_secs)
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {

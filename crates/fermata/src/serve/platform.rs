@@ -55,6 +55,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
             storage: config.storage_price,
             transition: config.transition_price,
         },
+        keep_executions: config.keep_executions,
         node: "local".parse().expect("a plain word names a node"),
         address: String::new(),
         access: if config.dev { Access::Anybody } else { Access::Keys },

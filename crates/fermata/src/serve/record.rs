@@ -56,7 +56,7 @@ pub(crate) fn begin(
             lost.fetch_add(1, Ordering::Relaxed);
         }
     };
-    Ok((Recording { thread }, Box::new(observer)))
+    Ok((Recording { thread }, Arc::new(observer)))
 }
 
 impl Recording {

@@ -164,8 +164,12 @@ pub(crate) struct StartQuery {
 pub(crate) struct Filter {
     /// Of this status only.
     status: Option<String>,
+    /// `true`: only those that have not ended.
+    open: Option<bool>,
     /// Of this function only.
     function: Option<String>,
+    /// Of this version only.
+    version: Option<u32>,
     /// Only those whose name begins so.
     name_prefix: Option<String>,
     /// Only those called by this one.
@@ -250,6 +254,8 @@ pub(crate) async fn list(
     let status = filter.status.as_deref().map(parse_status).transpose()?;
     let filter = ExecutionFilter {
         status,
+        open: filter.open.unwrap_or(false),
+        version: filter.version.map(model::Version),
         function: filter.function.as_deref().map(parse_name).transpose()?,
         name_prefix: filter.name_prefix,
         parent: filter.parent.as_deref().map(parse_execution).transpose()?,

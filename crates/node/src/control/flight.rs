@@ -34,6 +34,17 @@ pub(crate) struct Submission {
     /// The turn of an execution that it is, where it is one.
     pub(crate) durable: Option<DurableTurn>,
     pub(crate) reply: Reply,
+    pub(crate) recorded_by: RecordedBy,
+}
+
+/// Who writes an invocation's receipt down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordedBy {
+    /// The writer of receipts.
+    Writer,
+    /// Whoever asked for it, who gets it with the end: an execution commits it with the step that
+    /// the end leads to.
+    Caller,
 }
 
 /// Where an invocation is.

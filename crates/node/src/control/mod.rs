@@ -27,7 +27,7 @@ use policy::{Job, MachineInput, ShardInput};
 use runtime::{Call, CallResult, Clock, Event, Executor, Finished, MemoryUse, Start, kernel::Band};
 
 pub(crate) use cluster::{Act, Cluster};
-pub(crate) use flight::{Ending, Flight, Place, Submission};
+pub(crate) use flight::{Ending, Flight, Place, RecordedBy, Submission};
 pub(crate) use flights::Flights;
 pub(crate) use memory::Memories;
 pub(crate) use meters::Meters;
@@ -75,6 +75,8 @@ pub(crate) struct Done {
     pub(crate) outcome: Result<runtime::Ended, Failure>,
     pub(crate) receipt: Receipt,
     pub(crate) durations: Durations,
+    /// The whole record, where the caller keeps it itself ([`RecordedBy::Caller`]).
+    pub(crate) kept: Option<Box<Ended>>,
 }
 
 impl Done {
@@ -399,9 +401,15 @@ impl Control {
         let reply = std::mem::replace(&mut flight.work.reply, Box::new(|_| {}));
         let durations = flight.durations;
         let ended = Ended { flight, finished: now, outcome, receipt, logs: finished.logs };
-        self.receipts_pending.fetch_add(1, Ordering::Relaxed);
-        self.outbox.put(now, ended);
-        reply(Ok(Done { outcome: answer, receipt, durations }));
+        let kept = match ended.flight.work.recorded_by {
+            RecordedBy::Caller => Some(Box::new(ended)),
+            RecordedBy::Writer => {
+                self.receipts_pending.fetch_add(1, Ordering::Relaxed);
+                self.outbox.put(now, ended);
+                None
+            }
+        };
+        reply(Ok(Done { outcome: answer, receipt, durations, kept }));
         self.tell_drained();
     }
 

@@ -18,7 +18,7 @@ use store::{BlobHash, Mode};
 use super::slot::{Hot, StartResult, What};
 use super::{Executions, Message, explicit};
 use crate::catalog::Entry;
-use crate::control;
+use crate::control::{self, RecordedBy};
 use crate::error::{Error, ErrorKind};
 use crate::inner::{Attempt, Inner, Wanted, check_depth, parse_target};
 
@@ -68,13 +68,19 @@ impl Executions {
             Effect::RunTurn { turn, attempt, id: invocation } => {
                 let Some(given) = given(hot, turn, attempt, invocation) else { return };
                 let again = Effect::RunTurn { turn, attempt, id: invocation };
-                self.tokio.spawn(async move { scene.run_turn(given, again).await });
+                self.hand(invocation, async move { scene.run_turn(given, again).await });
+            }
+            Effect::Invoke(call) => {
+                self.hand(call.id, async move { scene.invoke(call).await });
+            }
+            // Not to overtake it: nobody would find the call, and then it would begin.
+            Effect::CancelTurn { id: call, .. } | Effect::CancelCall { id: call, .. }
+                if let Some(cancel) = self.handing.get_mut(&call) =>
+            {
+                *cancel = Some((id, effect));
             }
             Effect::CancelTurn { turn, attempt, id: invocation } => {
                 scene.cancel_turn((turn, attempt), invocation);
-            }
-            Effect::Invoke(call) => {
-                self.tokio.spawn(async move { scene.invoke(call).await });
             }
             Effect::CancelCall { op, id: call } => scene.cancel_call(op, call),
             Effect::SendSignal { op, id: call, to, name, signal, payload } => {
@@ -83,6 +89,18 @@ impl Executions {
             }
             Effect::Report { parent, resolution, used } => scene.report(parent, resolution, used),
         }
+    }
+}
+
+impl Executions {
+    /// Lets `work` hand a call on, and hears when it has.
+    fn hand(&mut self, call: InvocationId, work: impl Future<Output = ()> + Send + 'static) {
+        self.handing.entry(call).or_default();
+        let thread = self.inner.executions.clone();
+        self.tokio.spawn(async move {
+            work.await;
+            let _ = thread.send(Message::Handed(call));
+        });
     }
 }
 
@@ -162,6 +180,7 @@ impl Scene {
             first_attempt: 1,
             // Its end is settled here, not by the queue of asynchronous calls.
             mode: Mode::Sync,
+            recorded_by: RecordedBy::Caller,
         };
         let done = {
             let (scene, again) = (self.clone(), again.clone());
@@ -226,8 +245,8 @@ impl Scene {
         Ok((wanted, DurableTurn { image: state, resolved, token }))
     }
 
-    fn turn_ended(&self, key: TurnKey, is_explicit: bool, done: control::Done) {
-        let used = totals(&done);
+    fn turn_ended(&self, key: TurnKey, is_explicit: bool, mut done: control::Done) {
+        let (used, kept) = (totals(&done), done.kept.take());
         let end = match done.outcome {
             Err(failure) => TurnEnd::Failed(failure),
             Ok(Ended::Suspended { step, image }) => TurnEnd::Ended(turned(image.into(), step)),
@@ -241,12 +260,19 @@ impl Scene {
                 TurnEnd::Ended(turned(Vec::new(), Step::Done(answer.into())))
             }
         };
-        self.turn_over(key, end, used);
+        let (turn, attempt) = key;
+        self.ended(Input::TurnEnded { turn, attempt, end, used }, kept);
     }
 
     fn turn_over(&self, (turn, attempt): TurnKey, end: TurnEnd, used: Totals) {
         let input = Input::TurnEnded { turn, attempt, end, used };
         self.happens(self.execution, input, None);
+    }
+
+    /// The end of an invocation, with its receipt.
+    fn ended(&self, input: Input, kept: Option<Box<control::Ended>>) {
+        let Some(kept) = kept else { return self.happens(self.execution, input, None) };
+        let _ = self.thread.send(Message::Ended(self.execution, Box::new(input), kept));
     }
 
     fn turn_refused(&self, key: TurnKey, again: Effect, error: &Error) {
@@ -305,8 +331,8 @@ impl Scene {
         let done = {
             let (scene, call) = (self.clone(), call.clone());
             Box::new(move |result: Result<control::Done, Error>| match result {
-                Ok(done) => {
-                    let used = totals(&done);
+                Ok(mut done) => {
+                    let (used, kept) = (totals(&done), done.kept.take());
                     let resolution = match done.outcome {
                         Ok(Ended::Answer(answer)) => Resolution::Ok(answer.to_vec().into()),
                         Ok(Ended::Suspended { .. }) => Resolution::Failed(Failure::new(
@@ -315,12 +341,13 @@ impl Scene {
                         )),
                         Err(failure) => Resolution::Failed(failure),
                     };
-                    scene.resolved(op, id, resolution, used);
+                    scene.ended(Input::Resolved { op, id, resolution, used }, kept);
                 }
                 Err(error) => scene.not_called(call, &error),
             })
         };
-        if let Err(error) = self.inner.submit(wanted, Attempt::only(id), done).await {
+        let attempt = Attempt { recorded_by: RecordedBy::Caller, ..Attempt::only(id) };
+        if let Err(error) = self.inner.submit(wanted, attempt, done).await {
             self.not_called(call, &error);
         }
     }

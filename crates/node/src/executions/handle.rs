@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::{Birth, Input, Orchestrator, Parent, Payload, Refusal, SignalId, Token, Verdict};
 use model::suspend::{Ask, OpId};
-use model::{ExecutionId, InvocationId, Receipt, TenantName, Version, limits};
+use model::{ExecutionId, FunctionName, InvocationId, Receipt, TenantName, Version, limits};
 use runtime::Ended;
 use sha2::{Digest, Sha256};
 use store::{BlobHash, HistoryOrder, HistoryQuery, Revision};
@@ -133,7 +133,7 @@ impl Inner {
         let finished = found.row.finished.unwrap_or(found.row.updated);
         let total = finished.since(found.row.created);
         let durations = Durations { total, blocked: total, ..Durations::default() };
-        Ok((found.row.version, Done { outcome, receipt, durations }))
+        Ok((found.row.version, Done { outcome, receipt, durations, kept: None }))
     }
 
     async fn load_payload(&self, payload: &Payload) -> Result<Bytes, Error> {
@@ -256,7 +256,7 @@ impl Handle {
     pub async fn await_execution(&self, who: &Principal, which: &Which) -> Result<Invoked, Error> {
         let id = self.find_execution(who, which).await?.id;
         let (version, done) = self.inner.await_end(&who.tenant, id).await?;
-        let Done { outcome, receipt, durations } = done;
+        let Done { outcome, receipt, durations, kept: _ } = done;
         let outcome = outcome.map(|ended| match ended {
             Ended::Answer(answer) => answer,
             Ended::Suspended { .. } => Bytes::new(),
@@ -292,9 +292,9 @@ impl Handle {
         let limit = filter.limit.clamp(1, limits::PAGE_MAX - 1);
         let query = store::ExecutionQuery {
             status: filter.status.map(types::to_store),
-            open: false,
+            open: filter.open,
             function: filter.function,
-            version: None,
+            version: filter.version,
             name_prefix: filter.name_prefix,
             parent: filter.parent,
             since: filter.from,
@@ -502,6 +502,26 @@ impl Handle {
     pub async fn purge_execution(&self, who: &Principal, which: &Which) -> Result<(), Error> {
         let id = self.find_execution(who, which).await?.id;
         taken(&self.inner.happens(id, What::Purge).await?)
+    }
+
+    /// An execution that has not ended holds the code of its function.
+    pub(crate) async fn check_drained(
+        &self,
+        who: &Principal,
+        name: &FunctionName,
+    ) -> Result<(), Error> {
+        let function = Some(name.clone());
+        let open = ExecutionFilter { open: true, function, limit: 1, ..ExecutionFilter::default() };
+        match self.executions(who, open).await?.items.first() {
+            None => Ok(()),
+            Some(open) => {
+                let message = format!(
+                    "executions of {name} have not ended, such as {}: see `fermata functions drain`",
+                    open.id
+                );
+                Err(Error::new(ErrorKind::Conflict, message))
+            }
+        }
     }
 
     pub(super) async fn find_execution(

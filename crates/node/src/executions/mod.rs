@@ -24,11 +24,12 @@ mod types;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use engine::{Effect, Input, Outcome, Verdict};
-use model::{ExecutionId, Timestamp};
+use model::{ExecutionId, InvocationId, Timestamp};
 use store::Lease;
 use tokio::sync::oneshot;
 
@@ -41,8 +42,12 @@ pub use types::{
     ExecutionStatus, HistoryEntry, IfExists, NewExecution, TokenAnswer, Which,
 };
 
+use crate::control;
 use crate::error::Error;
 use crate::inner::Inner;
+use crate::record::to_record;
+use crate::settings::Observer;
+use crate::writer::{Write, observed};
 use slot::{Slot, What};
 use timers::Timers;
 
@@ -64,18 +69,22 @@ pub(crate) enum Message {
     Start(Box<Start>),
     /// Something happens to one.
     Happens(ExecutionId, What, Option<Ack>),
+    /// An invocation that it asked for has ended; with the receipt.
+    Ended(ExecutionId, Box<Input>, Box<control::Ended>),
     /// These were read; those that are not there are missing.
     Loaded(Vec<ExecutionId>, Result<Vec<store::Execution>, Arc<store::Error>>),
     /// A commit is over.
     Written(committer::Written),
-    /// What the store says of timers up to that time, and when the next one after it is due.
-    Due(Vec<(Timestamp, ExecutionId)>, Timestamp),
+    /// Timers that the store has; with a time, all up to that time have been told.
+    Due(Vec<(Timestamp, ExecutionId)>, Option<Timestamp>),
     /// Tell when this one ends. Answered at once where it has ended.
     Watch(ExecutionId, oneshot::Sender<Outcome>),
     /// Send each history record that is committed from now on.
     Follow(ExecutionId, tokio::sync::mpsc::Sender<HistoryEntry>),
     /// An effect could not be done for now; do it again if it is still wanted.
     Retry(ExecutionId, Effect),
+    /// A call was handed on, to whoever makes it: from now on it can be found there.
+    Handed(InvocationId),
     /// The leases of this node are these from now on.
     Leases(Arc<[Lease]>),
     Stop,
@@ -96,6 +105,8 @@ pub(crate) struct Start {
 /// What the thread is made of.
 pub(crate) struct Executions {
     inner: Arc<Inner>,
+    /// Hears of each attempt that ended.
+    observer: Option<Observer>,
     tokio: tokio::runtime::Handle,
     committer: Sender<Commit>,
     loader: Sender<Vec<ExecutionId>>,
@@ -111,6 +122,8 @@ pub(crate) struct Executions {
     to_load: Vec<ExecutionId>,
     /// Steps to be tried again.
     again: VecDeque<(Timestamp, ExecutionId, What)>,
+    /// Calls on their way to whoever makes them, and who wants to cancel them there.
+    handing: HashMap<InvocationId, Option<(ExecutionId, Effect)>>,
 }
 
 impl Executions {
@@ -122,6 +135,7 @@ impl Executions {
     ) -> Self {
         Self {
             inner,
+            observer: None,
             tokio,
             committer,
             loader,
@@ -135,6 +149,7 @@ impl Executions {
             batch: Vec::new(),
             to_load: Vec::new(),
             again: VecDeque::new(),
+            handing: HashMap::new(),
         }
     }
 
@@ -185,6 +200,13 @@ impl Executions {
         match message {
             Message::Start(start) => self.start(now, *start),
             Message::Happens(id, what, ack) => self.happens(now, id, what, ack),
+            Message::Ended(id, input, ended) => {
+                if let Some(observer) = &self.observer {
+                    observer(observed(&ended));
+                }
+                let record = Box::new(to_record(*ended, &self.inner.prices));
+                self.happens(now, id, What::Recorded(input, record), None);
+            }
             Message::Loaded(ids, read) => self.loaded(now, &ids, read),
             Message::Written(written) => self.written(now, written),
             Message::Due(due, next) => self.timers.refill(due, next),
@@ -202,9 +224,33 @@ impl Executions {
                 let recover = What::Recover(vec![effect]);
                 self.happens(now, id, recover, None);
             }
+            Message::Handed(call) => {
+                if let Some((id, cancel)) = self.handing.remove(&call).flatten() {
+                    self.happens(now, id, What::Recover(vec![cancel]), None);
+                }
+            }
             Message::Leases(leases) => self.leases = leases,
             Message::Stop => {}
         }
+    }
+
+    /// Receipts without a step that they could be committed with.
+    fn keep_receipts(&self, records: Vec<store::InvocationRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        self.inner.receipts_pending.fetch_add(count, Ordering::Relaxed);
+        let _ = self.inner.writer.send(Write::Records(records));
+    }
+
+    /// The same of what will not be done.
+    fn keep_receipts_of(&self, all: impl IntoIterator<Item = What>) {
+        let record = |what| match what {
+            What::Recorded(_, record) => Some(*record),
+            What::Input(_) | What::Recover(_) | What::Purge => None,
+        };
+        self.keep_receipts(all.into_iter().filter_map(record).collect());
     }
 
     /// Sends what the messages so far led to.

@@ -30,6 +30,8 @@ pub(crate) struct Waiting {
 pub(crate) enum What {
     /// Step it.
     Input(Box<Input>),
+    /// The same by the end of an invocation, with its receipt, which is committed with the step.
+    Recorded(Box<Input>, Box<store::InvocationRecord>),
     /// Act again on what the store's outbox holds: an earlier run of a node left it.
     Recover(Vec<Effect>),
     /// Forget it, with its history.

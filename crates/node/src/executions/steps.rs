@@ -124,16 +124,23 @@ impl Executions {
                 }
                 Err(error) => {
                     tracing::error!(%id, error = %error.message, "an execution cannot be loaded");
-                    for ack in queue.into_iter().filter_map(|waiting| waiting.ack) {
-                        ack(Err(Error::new(error.kind, error.message.clone())));
-                    }
+                    self.drop_waiting(queue, &|| Error::new(error.kind, error.message.clone()));
                 }
             }
         }
         for id in missing {
             let Some(Slot::Loading(queue)) = self.slots.remove(&id) else { continue };
-            for ack in queue.into_iter().filter_map(|waiting| waiting.ack) {
-                ack(Err(Error::new(ErrorKind::NotFound, format!("no execution {id}"))));
+            let none = || Error::new(ErrorKind::NotFound, format!("no execution {id}"));
+            self.drop_waiting(queue, &none);
+        }
+    }
+
+    /// What waits for an execution that is not there. What was used is billed nevertheless.
+    fn drop_waiting(&self, queue: VecDeque<Waiting>, why: &dyn Fn() -> Error) {
+        for Waiting { what, ack } in queue {
+            self.keep_receipts_of([what]);
+            if let Some(ack) = ack {
+                ack(Err(why()));
             }
         }
     }
@@ -177,7 +184,12 @@ impl Executions {
         let mut broken = None;
         for _ in 0..STEPS_MAX {
             let Some(Waiting { what, ack }) = hot.waiting.pop_front() else { break };
+            let (what, record) = match end_of_retention(what, &hot, now) {
+                What::Recorded(input, record) => (What::Input(input), Some(record)),
+                other => (other, None),
+            };
             match what {
+                What::Recorded(..) => {}
                 What::Recover(effects) => recovered.extend(effects),
                 What::Purge => {
                     let verdict = purge(&hot, &mut commit);
@@ -190,8 +202,12 @@ impl Executions {
                 }
                 What::Input(input) => {
                     if ack.is_none() {
-                        writing.inputs.push(What::Input(input.clone()));
+                        writing.inputs.push(match record.clone() {
+                            Some(record) => What::Recorded(input.clone(), record),
+                            None => What::Input(input.clone()),
+                        });
                     }
+                    commit.records.extend(record.map(|record| *record));
                     let stepped = step_once(&mut hot, *input, now, &mut payloads, &mut outputs);
                     match stepped {
                         Ok(verdict) => writing.acks.extend(ack.map(|ack| (ack, Ok(verdict)))),
@@ -224,6 +240,7 @@ impl Executions {
     fn write(&mut self, now: Timestamp, id: ExecutionId, hot: &mut Hot, stepped: Stepped) {
         let Stepped { mut writing, outputs, mut commit } = stepped;
         if outputs.is_empty() && !writing.purged {
+            self.keep_receipts(commit.records);
             for (ack, verdict) in writing.acks {
                 ack(verdict);
             }
@@ -234,6 +251,10 @@ impl Executions {
         }
         if !writing.purged {
             types::fill_row(&mut hot.row, &hot.execution, &self.inner.execution_prices, now);
+            if hot.execution.may_purge().is_ok() {
+                hot.row.wake = hot.row.finished.map(|at| at + self.inner.keep_executions);
+            }
+            self.arm(id, hot, hot.row.wake);
             let state = std::mem::take(&mut hot.row.state);
             let mut row = hot.row.clone();
             row.state = state;
@@ -265,8 +286,6 @@ impl Executions {
                 writing.effects.retain(|other| other.key() != key);
                 commit.outbox_done.push(key);
             }
-            Output::Arm(at) => self.arm(id, hot, Some(at)),
-            Output::Disarm => self.arm(id, hot, None),
             Output::History(record) => {
                 let blobs = record.blobs();
                 let blobs = blobs.into_iter().map(store::BlobHash).collect();
@@ -278,14 +297,19 @@ impl Executions {
             }
             Output::ForgetHistory { before } => commit.forget_history_before = Some(before),
             Output::Ended { outcome } => writing.ended = Some(outcome),
-            Output::Touched => {}
-            Output::Closed => {
-                commit.records.extend(types::receipt(id, hot, &self.inner.execution_prices));
+            // The row tells when it is to be woken.
+            Output::Arm(_) | Output::Disarm | Output::Touched => {}
+            Output::Closed { receipt, used } => {
+                let prices = &self.inner.execution_prices;
+                commit.records.extend(types::receipt(id, hot, (receipt, used), prices));
             }
         }
     }
 
     fn arm(&mut self, id: ExecutionId, hot: &mut Hot, at: Option<Timestamp>) {
+        if hot.armed == at {
+            return;
+        }
         if let Some(before) = hot.armed {
             self.timers.disarm(before, id);
         }
@@ -375,7 +399,10 @@ impl Executions {
         if why == Committed::Fenced {
             tracing::warn!(%id, "another node has this execution now");
             let acks = writing.acks.into_iter().map(|(ack, _)| ack);
-            for ack in acks.chain(waiting.into_iter().filter_map(|waiting| waiting.ack)) {
+            let (left, waiting): (Vec<_>, Vec<_>) =
+                waiting.into_iter().map(|waiting| (waiting.what, waiting.ack)).unzip();
+            self.keep_receipts_of(writing.inputs.into_iter().chain(left));
+            for ack in acks.chain(waiting.into_iter().flatten()) {
                 ack(Err(not_owner(id)));
             }
             return;
@@ -469,6 +496,15 @@ fn step_once(
         engine::run_turns(&mut hot.execution, &**orchestrator, payloads, now, outputs)?;
     }
     Ok(verdict)
+}
+
+/// What has ended is woken when it was kept for long enough.
+fn end_of_retention(what: What, hot: &Hot, now: Timestamp) -> What {
+    let is_over = hot.row.finished.is_some() && hot.row.wake.is_some_and(|wake| wake <= now);
+    match what {
+        What::Input(input) if is_over && matches!(*input, Input::TimerDue) => What::Purge,
+        other => other,
+    }
 }
 
 /// Only what has ended and was told to its parent can be forgotten.

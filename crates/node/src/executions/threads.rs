@@ -10,6 +10,7 @@ use store::{Claim, Lease, NodeName};
 
 use super::{Executions, Message, committer, recover};
 use crate::inner::Inner;
+use crate::settings::Observer;
 use crate::start::StartError;
 
 /// How long a lease holds after it was taken or renewed.
@@ -32,6 +33,7 @@ impl Threads {
     pub(crate) fn start(
         inner: &Arc<Inner>,
         inbox: Receiver<Message>,
+        observer: Option<Observer>,
         spawn: Spawn,
     ) -> Result<Self, StartError> {
         let claim = Claims::new(inner);
@@ -39,7 +41,8 @@ impl Threads {
         let (commits, to_commit) = mpsc::channel();
         let (loads, to_load) = mpsc::channel();
         let tokio = tokio::runtime::Handle::current();
-        let owner = Executions::new(Arc::clone(inner), tokio, commits, loads);
+        let mut owner = Executions::new(Arc::clone(inner), tokio, commits, loads);
+        owner.observer = observer;
         let owner = spawn("fermata-executions", Box::new(move || owner.run(&inbox)))?;
         let (store, back) = (Arc::clone(&inner.store), inner.executions.clone());
         let commit = move || committer::run(&*store, &to_commit, &back);

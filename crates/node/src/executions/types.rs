@@ -265,8 +265,12 @@ impl ExecutionPrices {
 pub struct ExecutionFilter {
     /// Of this status only.
     pub status: Option<ExecutionStatus>,
+    /// Only those that have not ended.
+    pub open: bool,
     /// Of this function only.
     pub function: Option<FunctionName>,
+    /// Of this version only.
+    pub version: Option<Version>,
     /// Only those whose name begins so.
     pub name_prefix: Option<String>,
     /// Only those called by this one.
@@ -338,15 +342,15 @@ pub(super) fn fill_row(
     row.state = execution.encode();
 }
 
-/// The receipt of an execution that has closed: its storage and transitions. Its turns and calls have
-/// receipts of their own.
+/// The receipt of an execution that has closed: its storage and transitions since the one before. Its
+/// turns and calls have receipts of their own.
 pub(super) fn receipt(
     id: ExecutionId,
     hot: &Hot,
+    (attempt, used): (u32, Totals),
     prices: &ExecutionPrices,
 ) -> Option<InvocationRecord> {
     let (finished, outcome) = hot.execution.outcome()?;
-    let totals = hot.execution.account().own;
     let outcome = match outcome {
         Ok(payload) => RecordOutcome::Ok { bytes: payload.len() },
         Err(failure) => RecordOutcome::Failed(note(failure.clone())),
@@ -354,7 +358,7 @@ pub(super) fn receipt(
     let row = &hot.row;
     Some(InvocationRecord {
         id: InvocationId(id.0),
-        attempt: 1,
+        attempt,
         tenant: row.tenant.clone(),
         function: row.function.clone(),
         version: row.version,
@@ -367,9 +371,9 @@ pub(super) fn receipt(
         outcome,
         charge: Charge {
             cpu: CpuTime(0),
-            memory: totals.stored(),
+            memory: used.stored(),
             cpu_cost: Amount(0),
-            memory_cost: prices.of(&totals),
+            memory_cost: prices.of(&used),
         },
         trace: String::new(),
         logs: Vec::new(),

@@ -233,7 +233,7 @@ impl World {
                 | Output::History(_)
                 | Output::ForgetHistory { .. }
                 | Output::Touched
-                | Output::Closed => {}
+                | Output::Closed { .. } => {}
             }
         }
     }

@@ -64,7 +64,7 @@ impl Store {
                     row.forgotten += (row.history.len() - kept) as u64;
                     row.history.retain(|record| record.seq >= *before);
                 }
-                Output::Ended { .. } | Output::Touched | Output::Closed => {}
+                Output::Ended { .. } | Output::Touched | Output::Closed { .. } => {}
             }
         }
         true
