@@ -1,7 +1,9 @@
 //! `fermata functions`.
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Json, field, moment, number, show_list};
 use crate::client::{Client, Failed};
@@ -27,9 +29,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         json: Json,
     },
-    /// Delete one with all its versions; its receipts stay
+    /// Show which versions of one are held by executions that have not ended
+    Drain {
+        name: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Delete one with all its versions; its receipts stay. Refused while executions hold it
     Delete { name: String },
 }
+
+/// Executions read at once.
+const PAGE: usize = 999;
 
 const HEADER: [&str; 7] =
     ["name", ">version", "runtime", "class", ">limit", ">code", "deployed (UTC)"];
@@ -54,11 +65,57 @@ pub(crate) fn run(client: &Client, command: &Command) -> Result<(), Failed> {
                 text::print(&text::table(&["field", "value"], &rows));
             }
         }
+        Command::Drain { name, json } => drain(client, name, *json)?,
         Command::Delete { name } => {
             client.act(Method::DELETE, &format!("/v1/functions/{name}"))?;
             text::print(&format!("{name} is deleted\n"));
         }
     }
+    Ok(())
+}
+
+/// Each version with its executions that have not ended, the oldest version first.
+fn drain(client: &Client, name: &str, json: Json) -> Result<(), Failed> {
+    let function: Value = client.get(&format!("/v1/functions/{name}"))?;
+    let latest = number(&function, "version");
+    let mut held: BTreeMap<u64, (u64, Value)> = BTreeMap::new();
+    let mut before = String::new();
+    loop {
+        let path = format!("/v1/executions?function={name}&open=true&limit={PAGE}{before}");
+        let page: Value = client.get(&path)?;
+        for execution in page["items"].as_array().into_iter().flatten() {
+            // Newest first: the last one of a version is its oldest.
+            let (count, oldest) = held.entry(number(execution, "version")).or_default();
+            *count += 1;
+            *oldest = execution.clone();
+            before = format!("&before={}", field(execution, "id"));
+        }
+        if page["more"] != true {
+            break;
+        }
+    }
+    let items = held.into_iter().map(|(version, (executions, oldest))| {
+        json!({
+            "version": version,
+            "latest": version == latest,
+            "executions": executions,
+            "oldest": oldest["id"],
+            "oldest_created_ms": oldest["created_ms"],
+            "oldest_waits": oldest["waits"],
+        })
+    });
+    let list = json!({ "items": items.collect::<Vec<_>>(), "more": false });
+    let header = [">version", "", ">executions", "oldest", "since (UTC)", "waits for"];
+    show_list(json, &list, &header, |held| {
+        vec![
+            field(held, "version"),
+            if held["latest"] == true { "latest".to_owned() } else { String::new() },
+            field(held, "executions"),
+            field(held, "oldest"),
+            moment(held, "oldest_created_ms"),
+            text::filtered(field(held, "oldest_waits").as_bytes()),
+        ]
+    });
     Ok(())
 }
 
