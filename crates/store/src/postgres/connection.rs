@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Runtime, RuntimeFlavor};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, Statement};
 
@@ -44,7 +44,7 @@ impl Target {
 }
 
 pub(super) struct Connection {
-    runtime: Runtime,
+    runtime: Driver,
     client: Client,
     driver: Pin<Box<tokio_postgres::Connection<Socket, NoTlsStream>>>,
     prepared: BTreeMap<&'static str, Statement>,
@@ -67,10 +67,37 @@ pub(super) enum Access {
     Write,
 }
 
+/// What drives a connection, from whatever thread: one of another runtime may wait in it, too, as it
+/// may in a call of SQLite.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    fn block_on<F: Future>(&self, work: F) -> F::Output {
+        let runtime = self.0.as_ref().expect("it is there until it is dropped");
+        let around = tokio::runtime::Handle::try_current().map(|around| around.runtime_flavor());
+        match around {
+            Ok(RuntimeFlavor::MultiThread) => {
+                tokio::task::block_in_place(|| runtime.block_on(work))
+            }
+            _ => runtime.block_on(work),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Its own drop would wait, which a thread of another runtime must not.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn open(target: &Target) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::from_io("start a runtime".into(), error))?;
+        let runtime = Driver(Some(runtime));
         let connect =
             async { tokio::time::timeout(CONNECT_TIMEOUT, target.config.connect(NoTls)).await };
         let failed = |error| database_error("connect to PostgreSQL", error);
