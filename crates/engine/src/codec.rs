@@ -81,13 +81,13 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) const fn malformed(&self) -> DecodeError {
-        DecodeError::Malformed { at: self.at }
-    }
-
-    /// In which format the whole was written.
+    /// The format of the whole.
     pub(crate) const fn format(&self) -> u8 {
         self.format
+    }
+
+    pub(crate) const fn malformed(&self) -> DecodeError {
+        DecodeError::Malformed { at: self.at }
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
@@ -321,7 +321,7 @@ impl<T: Code> Code for VecDeque<T> {
     }
 }
 
-impl<V: Code> Code for BTreeMap<OpId, V> {
+impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
         (self.len() as u64).put(out);
         for (key, value) in self {
@@ -334,7 +334,7 @@ impl<V: Code> Code for BTreeMap<OpId, V> {
         let count = from.count()?;
         let mut map = Self::new();
         for _ in 0..count {
-            let key = OpId::take(from)?;
+            let key = K::take(from)?;
             if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
                 return Err(from.malformed());
             }
@@ -369,19 +369,25 @@ impl<A: Code, B: Code> Code for Result<A, B> {
     }
 }
 
-/// Fields in the order given.
+/// Fields in the order given; those that a later format added have their default in earlier ones.
 macro_rules! code_struct {
-    ($name:ty { $($field:ident),* $(,)? }) => {
+    ($name:ty { $($field:ident),* $(,)? } $(since $format:literal { $($added:ident),* $(,)? })?) => {
         impl $crate::codec::Code for $name {
             fn put(&self, out: &mut alloc::vec::Vec<u8>) {
                 $($crate::codec::Code::put(&self.$field, out);)*
+                $($($crate::codec::Code::put(&self.$added, out);)*)?
             }
 
             fn take(
                 from: &mut $crate::codec::Reader<'_>,
             ) -> Result<Self, $crate::codec::DecodeError> {
                 $(let $field = $crate::codec::Code::take(from)?;)*
-                Ok(Self { $($field),* })
+                $($(let $added = if from.format() >= $format {
+                    $crate::codec::Code::take(from)?
+                } else {
+                    Default::default()
+                };)*)?
+                Ok(Self { $($field,)* $($($added,)*)? })
             }
         }
     };

@@ -3,9 +3,7 @@
 use model::suspend::{Ask, InvokeMode, Resolution, Until};
 use model::{Failure, FailureKind};
 
-use alloc::vec::Vec;
-
-use crate::codec::{Code, DecodeError, Reader, code_enum, code_struct};
+use crate::codec::{code_enum, code_struct};
 use crate::money::{Account, Billed, Totals};
 use crate::output::{Call, Effect, Parent};
 use crate::payload::Payload;
@@ -57,22 +55,7 @@ code_enum!(Resolution<Payload> {
 
 code_struct!(Totals { amount, cpu, memory, invocations, stored_byte_nanos, transitions });
 
-impl Code for Billed {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.receipts.put(out);
-        self.stored_byte_nanos.put(out);
-        self.transitions.put(out);
-    }
-
-    /// The first format had none.
-    fn take(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        if from.format() < 2 {
-            return Ok(Self::default());
-        }
-        let (receipts, stored_byte_nanos) = (u32::take(from)?, u128::take(from)?);
-        Ok(Self { receipts, stored_byte_nanos, transitions: u64::take(from)? })
-    }
-}
+code_struct!(Billed { receipts, stored_byte_nanos, transitions });
 
 code_struct!(Account { own, below, bytes, counted_until });
 
@@ -93,6 +76,8 @@ code_enum!(Effect {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::codec::Code;
+    use std::vec::Vec;
 
     #[test]
     fn every_failure_kind_has_its_number() {

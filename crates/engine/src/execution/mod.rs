@@ -220,8 +220,7 @@ code_struct!(Execution {
     since,
     times_out_at,
     armed,
-    billed,
-});
+} since 2 { billed });
 
 code_enum!(Phase {
     0 => Open,

@@ -468,7 +468,8 @@ pub(crate) fn a_list_of_executions_shows_what_the_filter_lets_through(open: Open
     let first = store.timers_due(&[3], at(500), None, usize::MAX).unwrap().due;
     assert_eq!(first.len(), limits::PAGE_MAX);
     let rest = store.timers_due(&[3], at(500), first.last().copied(), usize::MAX).unwrap().due;
-    assert_eq!(rest, [(at(100), id(10 + limits::PAGE_MAX as u64))]);
+    assert!(rest.len() < 10 && rest.iter().all(|timer| Some(timer) > first.last()), "{rest:?}");
+    assert_eq!(rest.last(), Some(&(at(100), id(10 + limits::PAGE_MAX as u64))));
     assert_eq!(store.timers_due(&[3], at(500), rest.last().copied(), 1).unwrap().due, []);
 }
 
