@@ -75,8 +75,8 @@ pub(crate) enum Message {
     Loaded(Vec<ExecutionId>, Result<Vec<store::Execution>, Arc<store::Error>>),
     /// A commit is over.
     Written(committer::Written),
-    /// Timers that the store has; with a time, all up to that time have been told.
-    Due(Vec<(Timestamp, ExecutionId)>, Option<Timestamp>),
+    /// Timers that the store has; with a time, all up to that time have been told by that reading.
+    Due(timers::Reading, Vec<(Timestamp, ExecutionId)>, Option<Timestamp>),
     /// Tell when this one ends. Answered at once where it has ended.
     Watch(ExecutionId, oneshot::Sender<Outcome>),
     /// Send each history record that is committed from now on.
@@ -209,7 +209,7 @@ impl Executions {
             }
             Message::Loaded(ids, read) => self.loaded(now, &ids, read),
             Message::Written(written) => self.written(now, written),
-            Message::Due(due, next) => self.timers.refill(due, next),
+            Message::Due(reading, due, until) => self.timers.refill(reading, due, until),
             Message::Watch(id, reply) => {
                 let watchers = self.watchers.entry(id).or_default();
                 watchers.retain(|watcher| !watcher.is_closed());
@@ -229,7 +229,10 @@ impl Executions {
                     self.happens(now, id, What::Recover(vec![cancel]), None);
                 }
             }
-            Message::Leases(leases) => self.leases = leases,
+            Message::Leases(leases) => {
+                self.leases = leases;
+                self.timers.read_anew();
+            }
             Message::Stop => {}
         }
     }
@@ -275,8 +278,8 @@ impl Executions {
             let (_, id, what) = self.again.pop_front().expect("seen above");
             self.happens(now, id, what, None);
         }
-        if let Some(until) = self.timers.wants(now) {
-            recover::read_timers(&self.inner, &self.tokio, &self.leases, until);
+        if let Some((reading, until)) = self.timers.wants(now) {
+            recover::read_timers(&self.inner, &self.tokio, &self.leases, (reading, until));
         }
     }
 

@@ -12,6 +12,7 @@ use store::{Lease, Store};
 
 use super::Message;
 use super::slot::What;
+use super::timers::Reading;
 use crate::inner::Inner;
 
 /// Executions read at once.
@@ -42,29 +43,33 @@ pub(super) fn read_timers(
     inner: &Arc<Inner>,
     tokio: &tokio::runtime::Handle,
     leases: &Arc<[Lease]>,
-    until: Timestamp,
+    (reading, until): (Reading, Timestamp),
 ) {
     let (inner, leases) = (Arc::clone(inner), Arc::clone(leases));
     tokio.spawn_blocking(move || {
         for lease in leases.iter() {
-            while let Err(error) = read_timers_of(&inner, lease.partition, until) {
+            while let Err(error) = read_timers_of(&inner, lease.partition, (reading, until)) {
                 tracing::warn!(%error, "timers cannot be read; trying again");
                 std::thread::sleep(READ_RETRY);
             }
         }
-        let _ = inner.executions.send(Message::Due(Vec::new(), Some(until)));
+        let _ = inner.executions.send(Message::Due(reading, Vec::new(), Some(until)));
     });
 }
 
 /// What is due is told page by page; all of it has been told once this returns.
-fn read_timers_of(inner: &Inner, partition: u32, until: Timestamp) -> Result<(), store::Error> {
+fn read_timers_of(
+    inner: &Inner,
+    partition: u32,
+    (reading, until): (Reading, Timestamp),
+) -> Result<(), store::Error> {
     let mut after = None;
     loop {
         let page = inner.store.timers_due(&[partition], until, after, usize::MAX)?.due;
         let is_full = page.len() >= limits::PAGE_MAX;
         after = page.last().copied();
         if !page.is_empty() {
-            let _ = inner.executions.send(Message::Due(page, None));
+            let _ = inner.executions.send(Message::Due(reading, page, None));
         }
         if !is_full {
             return Ok(());

@@ -10,6 +10,10 @@ const HORIZON: Duration = Duration::from_secs(60);
 /// How long before the end of what is held the next ones are read.
 const READ_AHEAD: Duration = Duration::from_secs(30);
 
+/// One reading of the store, told from those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading(u64);
+
 /// The timers up to a horizon.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -17,14 +21,21 @@ pub(crate) struct Timers {
     /// All timers before this time are here.
     known_until: Timestamp,
     /// Up to when they are being read.
-    reading: Option<Timestamp>,
+    until: Option<Timestamp>,
+    reading: Reading,
 }
 
 impl Timers {
+    /// Nothing is known any more: this node has other partitions than before.
+    pub(crate) fn read_anew(&mut self) {
+        self.known_until = Timestamp::default();
+        self.until = None;
+    }
+
     /// Notes a timer, where it is near enough to be held here.
     pub(crate) fn arm(&mut self, at: Timestamp, id: ExecutionId) {
         // The store may have been asked before this one was in it.
-        if at <= self.known_until.max(self.reading.unwrap_or_default()) {
+        if at <= self.known_until.max(self.until.unwrap_or_default()) {
             self.due.insert((at, id));
         }
     }
@@ -42,25 +53,32 @@ impl Timers {
 
     /// When something is to be done.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        let read = self.reading.is_none().then(|| self.read_at());
+        let read = self.until.is_none().then(|| self.read_at());
         self.due.first().map(|(at, _)| *at).into_iter().chain(read).min()
     }
 
     /// Up to when timers are to be read from the store, if it is time for that.
-    pub(crate) fn wants(&mut self, now: Timestamp) -> Option<Timestamp> {
-        if self.reading.is_some() || now < self.read_at() {
+    pub(crate) fn wants(&mut self, now: Timestamp) -> Option<(Reading, Timestamp)> {
+        if self.until.is_some() || now < self.read_at() {
             return None;
         }
-        self.reading = Some(now + HORIZON);
-        self.reading
+        let until = now + HORIZON;
+        self.until = Some(until);
+        self.reading.0 += 1;
+        Some((self.reading, until))
     }
 
     /// Takes what was read: with `until`, all timers before that were.
-    pub(crate) fn refill(&mut self, due: Vec<(Timestamp, ExecutionId)>, until: Option<Timestamp>) {
+    pub(crate) fn refill(
+        &mut self,
+        reading: Reading,
+        due: Vec<(Timestamp, ExecutionId)>,
+        until: Option<Timestamp>,
+    ) {
         self.due.extend(due);
-        if let Some(until) = until {
+        if let Some(until) = until.filter(|_| reading == self.reading && self.until.is_some()) {
             self.known_until = self.known_until.max(until);
-            self.reading = None;
+            self.until = None;
         }
     }
 
@@ -81,12 +99,13 @@ mod tests {
     #[test]
     fn near_timers_fire_in_order_and_far_ones_are_read_in_time() {
         let mut timers = Timers::default();
-        assert_eq!(timers.wants(at(100)), Some(at(160)));
+        let (reading, until) = timers.wants(at(100)).unwrap();
+        assert_eq!(until, at(160));
         assert_eq!(timers.wants(at(100)), None, "one read at a time");
-        timers.refill(vec![(at(120), ExecutionId(2))], None);
+        timers.refill(reading, vec![(at(120), ExecutionId(2))], None);
         assert_eq!(timers.wants(at(100)), None, "the read goes on");
         timers.arm(at(110), ExecutionId(1));
-        timers.refill(Vec::new(), Some(at(160)));
+        timers.refill(reading, Vec::new(), Some(at(160)));
         timers.arm(at(200), ExecutionId(3));
         assert_eq!(timers.next(), Some(at(110)));
         assert_eq!(timers.pop(at(109)), None);
@@ -94,6 +113,20 @@ mod tests {
         timers.disarm(at(120), ExecutionId(2));
         assert_eq!(timers.pop(at(121)), None);
         assert_eq!(timers.next(), Some(at(130)), "time to read on");
-        assert_eq!(timers.wants(at(130)), Some(at(190)));
+        assert_eq!(timers.wants(at(130)).map(|(_, until)| until), Some(at(190)));
+    }
+
+    #[test]
+    fn other_partitions_are_read_at_once_and_what_was_read_before_does_not_count() {
+        let mut timers = Timers::default();
+        let (before, until) = timers.wants(at(100)).unwrap();
+        timers.read_anew();
+        let (reading, _) = timers.wants(at(101)).unwrap();
+        timers.refill(before, Vec::new(), Some(until));
+        assert_eq!(timers.wants(at(101)), None, "the new one goes on");
+        timers.refill(reading, vec![(at(105), ExecutionId(1))], Some(at(161)));
+        assert_eq!(timers.next(), Some(at(105)));
+        timers.read_anew();
+        assert!(timers.wants(at(102)).is_some());
     }
 }
