@@ -462,7 +462,7 @@ impl From<ExecutionInfo> for Execution {
             created_ms: info.created.as_millis(),
             updated_ms: info.updated.as_millis(),
             finished_ms: info.finished.map(Timestamp::as_millis),
-            custom_status: info.custom_status.as_deref().map(shown),
+            custom_status: info.custom_status.as_deref().map(shown_status),
             output,
             failure,
             total: info.total.to_string(),
@@ -519,6 +519,15 @@ fn shown(bytes: &[u8]) -> Value {
     }
     let encoded = || serde_json::json!({"$base64": BASE64_STANDARD.encode(bytes)});
     serde_json::from_slice(bytes).unwrap_or_else(|_| encoded())
+}
+
+/// A status is for a person: text that is no JSON stands as it is.
+fn shown_status(bytes: &[u8]) -> Value {
+    match (serde_json::from_slice(bytes), std::str::from_utf8(bytes)) {
+        (Ok(json), _) => json,
+        (Err(_), Ok(text)) => Value::String(text.to_owned()),
+        (Err(_), Err(_)) => shown(bytes),
+    }
 }
 
 fn parse_status(text: &str) -> Result<ExecutionStatus, Problem> {
