@@ -13,9 +13,11 @@ mod bare;
 mod busy;
 mod flood;
 mod functions;
+mod kills;
 mod memory;
 mod preempt;
 mod probe;
+mod sleep;
 mod start;
 mod steps;
 
@@ -39,12 +41,16 @@ pub(crate) struct Args {
 enum Bench {
     /// The lowest class offered at 10× what the machine can do, beside a top class at 30 %
     Flood(flood::Args),
+    /// A server that is killed again and again: nothing is lost, nothing happens twice
+    Kills(kills::Args),
     /// Swapping by class under pressure, the swap file against its disk, and faults
     Memory(memory::Args),
     /// How soon a top-class call runs while every core is busy with work that never yields
     Preempt(preempt::Args),
     /// Cold starts, round trips, and calls a second
     Start(start::Args),
+    /// Many sleeping executions: memory, start-up, how late they wake, and recovery
+    Sleep(sleep::Args),
     /// Durable steps: their time, how many a second, and what suspending costs
     Steps(steps::Args),
     Agree(agree::Args),
@@ -90,9 +96,11 @@ impl Origin {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.bench {
         Bench::Flood(args) => flood::run(&args),
+        Bench::Kills(args) => kills::run(&args),
         Bench::Memory(args) => memory::run(&args),
         Bench::Preempt(args) => preempt::run(&args),
         Bench::Start(args) => start::run(&args),
+        Bench::Sleep(args) => sleep::run(&args),
         Bench::Steps(args) => steps::run(&args),
         Bench::Agree(args) => agree::run(&args),
         Bench::BareServer => bare::serve(),

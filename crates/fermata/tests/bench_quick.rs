@@ -134,6 +134,42 @@ fn bench_start_times_starts_round_trips_and_calls_a_second() {
 }
 
 #[test]
+fn bench_steps_times_a_step_its_floor_and_a_continuation() {
+    for store in ["sqlite", "memory"] {
+        let (figures, ..) = figures(&["bench", "steps", "--quick", "--store", store]);
+        check_origin(&figures);
+        assert_eq!(figures["store"], store);
+        for spread in ["step_us", "fsync_us", "start_us", "suspend_us", "resume_us"] {
+            for share in ["p50", "p99"] {
+                assert!(figures[spread][share].as_f64().unwrap() > 0.0, "{spread}: {figures:#}");
+            }
+        }
+        for executions in ["1", "64"] {
+            let rate = figures["steps_per_second"][executions].as_f64().unwrap();
+            assert!(rate > 0.0, "{figures:#}");
+        }
+    }
+}
+
+#[test]
+fn bench_sleep_tells_of_memory_and_lateness() {
+    let (figures, ..) = figures(&["bench", "sleep", "--quick"]);
+    check_origin(&figures);
+    let night = &figures["sleeping"][0];
+    assert_eq!(night["executions"], 20, "{figures:#}");
+    assert!(night["late_max_ms"].as_f64().unwrap() > 0.0, "{figures:#}");
+    assert!(figures["recovery"]["recovered_s"].is_f64(), "{figures:#}");
+}
+
+#[test]
+fn bench_kills_counts_everything_in_the_end() {
+    let (figures, out, _) = figures(&["bench", "kills", "--quick", "--seed", "1"]);
+    check_origin(&figures);
+    assert_eq!(figures["kills"], 5);
+    assert!(out.contains("--seed 1"), "{out}");
+}
+
+#[test]
 fn bench_agree_has_what_was_measured_and_what_was_predicted() {
     let (figures, stdout, folder) =
         figures(&["bench", "agree", "--quick", "--policies", "xx", "--out", "out"]);

@@ -120,12 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         None => temporary_folder()?,
     };
     let amounts = Amounts::of(args);
-    let store = match args.store.split(':').next() {
-        Some("sqlite") => "sqlite",
-        Some("memory") => "memory",
-        Some("postgres" | "postgresql") => "postgres",
-        _ => bail!("{:?} is none of sqlite, memory and postgres://…", args.store),
-    };
+    let store = store_word(&args.store)?;
     let data_dir = data_dir(folder.path(), "platform");
     let start = Start { policy: "xx", data_dir: &data_dir, listen: ANY_PORT };
     let platform = Platform::start_with(start, &["--store", &args.store], None)?;
@@ -197,23 +192,10 @@ impl Bench<'_> {
         let empty = include_bytes!("../../../../examples/guests/empty.wasm");
         let paced = include_bytes!("../../../../examples/guests/paced.wasm");
         let chain = json!({ "sequence": vec!["empty"; self.amounts.length] }).to_string();
-        self.deploy_file("empty", "empty.wasm", empty, "runtime = \"wasm\"")?;
-        self.deploy_file("chain", "chain.json", chain.as_bytes(), "runtime = \"sequence\"")?;
-        let paced_is = "runtime = \"wasm\"\ndurable = true";
-        self.deploy_file("paced", "paced.wasm", paced, paced_is)
-    }
-
-    fn deploy_file(&self, name: &str, file: &str, code: &[u8], is: &str) -> anyhow::Result<()> {
-        let folder = self.folder.join("functions").join(name);
-        let manifest = format!("name = \"{name}\"\npath = \"{file}\"\n{is}\n");
-        fs::create_dir_all(&folder)
-            .and_then(|()| fs::write(folder.join(file), code))
-            .and_then(|()| fs::write(folder.join("fermata.toml"), manifest))
-            .with_context(|| format!("write the function {name}"))?;
-        match self.platform.deploy(&folder)? {
-            Deployed::Yes => Ok(()),
-            Deployed::Refused(reason) => bail!("{name} is refused: {reason}"),
-        }
+        let deploy = |name, code, is| deploy_file(&self.platform, self.folder, name, code, is);
+        deploy("empty", ("empty.wasm", empty.as_slice()), "runtime = \"wasm\"")?;
+        deploy("chain", ("chain.sequence.json", chain.as_bytes()), "runtime = \"sequence\"")?;
+        deploy("paced", ("paced.wasm", paced), "runtime = \"wasm\"\ndurable = true")
     }
 
     /// What the platform's process had written to disks.
@@ -222,6 +204,36 @@ impl Bench<'_> {
         let text = fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
         line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Deploys one file of code, with what else its manifest is to say.
+pub(super) fn deploy_file(
+    platform: &Platform,
+    root: &Path,
+    name: &str,
+    (file, code): (&str, &[u8]),
+    is: &str,
+) -> anyhow::Result<()> {
+    let folder = root.join("functions").join(name);
+    let manifest = format!("name = \"{name}\"\npath = \"{file}\"\n{is}\n");
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join(file), code))
+        .and_then(|()| fs::write(folder.join("fermata.toml"), manifest))
+        .with_context(|| format!("write the function {name}"))?;
+    match platform.deploy(&folder)? {
+        Deployed::Yes => Ok(()),
+        Deployed::Refused(reason) => bail!("{name} is refused: {reason}"),
+    }
+}
+
+/// The sort of store that an address names.
+pub(super) fn store_word(address: &str) -> anyhow::Result<&'static str> {
+    match address.split(':').next() {
+        Some("sqlite") => Ok("sqlite"),
+        Some("memory") => Ok("memory"),
+        Some("postgres" | "postgresql") => Ok("postgres"),
+        _ => bail!("{address:?} is none of sqlite, memory and postgres://…"),
     }
 }
 
@@ -238,7 +250,7 @@ fn time_fsyncs(folder: &Path, count: usize, times: &mut Latencies) -> anyhow::Re
 }
 
 /// A bar on a terminal; nothing elsewhere.
-fn progress(phases: usize) -> ProgressBar {
+pub(super) fn progress(phases: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

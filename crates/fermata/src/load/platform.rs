@@ -84,11 +84,7 @@ impl Platform {
                 shell
             }
         };
-        command
-            .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
-            .args(["--listen", start.listen, "--policy", start.policy, "--data"])
-            .arg(start.data_dir)
-            .args(arguments);
+        serve(&mut command, start, arguments);
         let server = Server::start(command, Speaks::Stdout, &start.data_dir.join("serve.log"))?;
         Ok(Self { server, executable })
     }
@@ -146,6 +142,25 @@ impl Platform {
         command.args(arguments).arg("--server").arg(self.url()).stdin(Stdio::null());
         command
     }
+}
+
+/// The command that starts one.
+pub(crate) fn serve_command(
+    executable: &Path,
+    start: Start<'_>,
+    arguments: &[impl AsRef<OsStr>],
+) -> Command {
+    let mut command = own_command(executable);
+    serve(&mut command, start, arguments);
+    command
+}
+
+fn serve(command: &mut Command, start: Start<'_>, arguments: &[impl AsRef<OsStr>]) {
+    command
+        .args(["serve", "--dev", "--with-parent", "--drain-seconds", DRAIN_SECONDS])
+        .args(["--listen", start.listen, "--policy", start.policy, "--data"])
+        .arg(start.data_dir)
+        .args(arguments);
 }
 
 /// This program, without settings of the caller's own platform.
