@@ -23,12 +23,8 @@ The project's tasks:
   deps              check the edges between crates against docs/architecture.md
   tidy              check what no lint can: file sizes, paths in docs, purity, manifests
   guests [--check]  rebuild the Wasm guests, or compare a rebuild with the committed bytes
-<<<<<<< HEAD
   python            make the interpreter of durable Python functions (also done by guests)
-  bench NAME [ARGS] build and run a bench: flood, preempt, start, steps, agree (`fermata bench`)
-=======
   bench NAME [ARGS] build and run a bench: flood, preempt, start, steps, sleep, kills, agree (`fermata bench`)
->>>>>>> 9219e31 (Kill the server at random moments under load, and put very many executions to sleep)
   simfaas           compare the simulator with SimFaaS, which is installed for it
   corpus [ARGS]     run the recorded Step Functions cases against the server, with boto3
   setup             install what the tests need

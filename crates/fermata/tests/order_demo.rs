@@ -1,6 +1,6 @@
 //! The order of `docs/durable-functions.md`, command by command as it stands there.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tell why")]
+#![expect(clippy::unwrap_used, reason = "a test may panic and tell why")]
 
 use std::cell::Cell;
 use std::net::TcpListener;
