@@ -69,8 +69,10 @@ pub(super) fn class_legend(reports: &[ClassReport]) -> Vec<(String, RGBColor)> {
 /// p99 slowdown (or another figure) of each class under each policy, one panel a phase.
 pub(super) fn dots(comparison: &Comparison, title: &str, subtitle: &str) -> Figure {
     let phases = phases_of(comparison);
-    let names: Vec<&str> =
-        comparison.policies.iter().map(|policy| policy.policy.as_str()).collect();
+    // By the rows, since what was measured has rows and no policy.
+    let mut names: Vec<&str> =
+        comparison.classes.iter().map(|report| report.policy.as_str()).collect();
+    names.dedup();
     let classes = classes_of(&comparison.classes);
     let panel = |&nth: &usize| {
         // Classes stand a little below each other, so that equal ones do not hide each other.
