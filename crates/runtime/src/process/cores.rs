@@ -6,6 +6,9 @@
 //! only such threads for an idle one when it looks for a place. Together that made one start in
 //! twenty wait for a background function that had a core of its own. So whoever gets a core gets
 //! the processor that was freed for it, and functions meet only the control plane there.
+//!
+//! The control plane in turn is kept away from the processors of the highest class that runs, as long
+//! as others are left to it: see [`super::steering`].
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -15,6 +18,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use super::shared::unpoisoned;
+use super::steering::{Rank, Steering};
 
 /// One of the computer's processors, by the kernel's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +26,19 @@ pub(super) struct Processor(pub(super) usize);
 
 /// See the module.
 pub(super) struct Cores {
-    seats: Mutex<Vec<Seat>>,
+    seats: Mutex<Seats>,
+}
+
+struct Seats {
+    all: Vec<Seat>,
+    steering: Steering,
 }
 
 struct Seat {
     processor: Processor,
     /// More than one only where a function uses a core that was not given to it, as one does that
     /// has just woken.
-    holders: Vec<InvocationId>,
+    holders: Vec<(InvocationId, Rank)>,
     freed: Option<Instant>,
 }
 
@@ -49,30 +58,56 @@ impl Cores {
     }
 
     fn of(processors: Vec<Processor>, cores: usize) -> Option<Self> {
-        let seat = |processor| Seat { processor, holders: Vec::new(), freed: None };
         let is_enough = cores <= processors.len() && processors.len() > 1;
-        is_enough.then(|| Self { seats: Mutex::new(processors.into_iter().map(seat).collect()) })
+        is_enough.then(|| {
+            let steering = Steering::new(&processors);
+            let seat = |processor| Seat { processor, holders: Vec::new(), freed: None };
+            let all = processors.into_iter().map(seat).collect();
+            Self { seats: Mutex::new(Seats { all, steering }) }
+        })
     }
 
     /// A processor for `id`: the one with the fewest holders; of those, the one that was freed last.
-    pub(super) fn take(&self, id: InvocationId) -> Processor {
+    pub(super) fn take(&self, id: InvocationId, rank: Rank) -> Processor {
         let mut seats = unpoisoned(&self.seats);
-        if let Some(seat) = seats.iter().find(|seat| seat.holders.contains(&id)) {
+        let all = &mut seats.all;
+        if let Some(seat) = all.iter().find(|seat| seat.holders.iter().any(|(one, _)| *one == id)) {
             return seat.processor;
         }
         let best =
-            seats.iter_mut().min_by_key(|seat| (seat.holders.len(), std::cmp::Reverse(seat.freed)));
+            all.iter_mut().min_by_key(|seat| (seat.holders.len(), std::cmp::Reverse(seat.freed)));
         let seat = best.expect("there are two at least");
-        seat.holders.push(id);
-        seat.processor
+        seat.holders.push((id, rank));
+        let processor = seat.processor;
+        seats.steer();
+        processor
     }
 
     /// `id` has no core any more.
     pub(super) fn give_back(&self, id: InvocationId) {
-        for seat in unpoisoned(&self.seats).iter_mut().filter(|seat| seat.holders.contains(&id)) {
-            seat.holders.retain(|holder| *holder != id);
-            seat.freed = Some(Instant::now());
+        let mut seats = unpoisoned(&self.seats);
+        let mut is_changed = false;
+        for seat in &mut seats.all {
+            let before = seat.holders.len();
+            seat.holders.retain(|(holder, _)| *holder != id);
+            if seat.holders.len() < before {
+                seat.freed = Some(Instant::now());
+                is_changed = true;
+            }
         }
+        if is_changed {
+            seats.steer();
+        }
+    }
+}
+
+impl Seats {
+    fn steer(&mut self) {
+        let ranks = self.all.iter().map(|seat| {
+            let highest = seat.holders.iter().map(|(_, rank)| *rank).max();
+            (seat.processor, highest.unwrap_or(Rank::NOBODY))
+        });
+        self.steering.steer(ranks);
     }
 }
 
@@ -84,16 +119,16 @@ mod tests {
     fn who_takes_a_core_away_gets_its_processor() {
         let cores = Cores::of((0..3).map(Processor).collect(), 3).unwrap();
         let id = |n| InvocationId(n);
-        let first: Vec<usize> = (0..3).map(|n| cores.take(id(n)).0).collect();
+        let first: Vec<usize> = (0..3).map(|n| cores.take(id(n), Rank::NOBODY).0).collect();
         assert_eq!(first, [0, 1, 2]);
         cores.give_back(id(1));
-        assert_eq!(cores.take(id(7)), Processor(1));
-        assert_eq!(cores.take(id(7)), Processor(1), "it has one already");
+        assert_eq!(cores.take(id(7), Rank::NOBODY), Processor(1));
+        assert_eq!(cores.take(id(7), Rank::NOBODY), Processor(1), "it has one already");
         cores.give_back(id(2));
         cores.give_back(id(0));
-        assert_eq!(cores.take(id(8)), Processor(0), "the one that was freed last");
-        assert_eq!(cores.take(id(9)), Processor(2));
-        assert_eq!(cores.take(id(10)), Processor(0), "all are taken: one is shared");
+        assert_eq!(cores.take(id(8), Rank::NOBODY), Processor(0), "the one that was freed last");
+        assert_eq!(cores.take(id(9), Rank::NOBODY), Processor(2));
+        assert_eq!(cores.take(id(10), Rank::NOBODY), Processor(0), "all are taken: one is shared");
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl Job {
     }
 
     /// It has a core from now on.
-    fn take_core(&self, group: &Group) {
+    fn take_core(&self, group: &Group, band: Band) {
         if let Some(cores) = &self.shared.cores {
-            group.pin(cores.take(self.id()));
+            group.pin(cores.take(self.id(), band.into()));
         }
     }
 
@@ -142,7 +142,7 @@ impl Job {
         inner.memory.sample(Instant::now(), group.memory_bytes());
         match inner.core {
             Core::Held => {
-                self.take_core(group);
+                self.take_core(group, inner.band);
                 group.go_on();
             }
             Core::Blocked => group.go_on(),
@@ -164,7 +164,7 @@ impl Job {
             return;
         };
         if let Some(group) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
-            self.take_core(group);
+            self.take_core(group, inner.band);
         }
         inner.is_delivered = true;
         let at = self.shared.clock.now();
@@ -225,7 +225,7 @@ impl Job {
         inner.core = Core::Held;
         inner.quiet_looks = 0;
         if let Some(group) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
-            self.take_core(group);
+            self.take_core(group, inner.band);
             group.go_on();
         }
         for (waiting, answer) in std::mem::take(&mut inner.answers) {

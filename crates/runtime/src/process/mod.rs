@@ -34,6 +34,7 @@ mod pool;
 mod sampler;
 mod sandbox;
 mod shared;
+mod steering;
 mod sys;
 mod warden;
 mod wire;
