@@ -5,9 +5,12 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 
-use support::{Server, guest};
+use support::{Server, eventually, guest};
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
     let path = folder.join(name);
@@ -228,4 +231,54 @@ fn children_of(pid: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
+}
+
+/// The status code and the body.
+fn get(server: &Server, path: &str) -> (u16, String) {
+    let address = server.url().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    let (head, body) = heard.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// The process that makes the sandboxes.
+fn warden(server: &Server) -> Option<String> {
+    let parent = server.pid().to_string();
+    let found = Command::new("pgrep").args(["-P", &parent, "fermata-warden"]).output().unwrap();
+    String::from_utf8(found.stdout).unwrap().lines().next().map(str::to_owned)
+}
+
+#[test]
+fn health_and_metrics_tell_that_processes_cannot_start_and_that_they_can_again() {
+    let mut server = Server::dev(&[]);
+    server.announce("warden");
+    let file = write(server.data(), "app.py", "def handler(event, context):\n    return 1\n");
+    server.ok(&["deploy", &file]);
+    server.ok(&["invoke", "app"]);
+    assert_eq!(get(&server, "/healthz"), (200, "ok\n".to_owned()));
+    assert!(get(&server, "/metrics").1.contains("fermata_runtime_up{kind=\"process\"} 1"));
+    // The pause before the next start becomes longer with each that died at once.
+    let mut down = None;
+    eventually("it is down for a while", || {
+        if let Some(warden) = warden(&server) {
+            assert!(Command::new("kill").args(["-9", &warden]).status().is_ok());
+        }
+        let health = get(&server, "/healthz");
+        let is_down = health.0 == 503;
+        if is_down {
+            down = Some((health.1, get(&server, "/metrics").1));
+        }
+        is_down
+    });
+    let (health, metrics) = down.unwrap();
+    assert!(health.starts_with("process functions: "), "{health}");
+    assert!(metrics.contains("fermata_runtime_restarts_total{kind=\"process\"}"), "{metrics}");
+    eventually("it is up again", || get(&server, "/healthz").0 == 200);
+    server.ok(&["invoke", "app"]);
+    let metrics = get(&server, "/metrics").1;
+    assert!(metrics.contains("fermata_runtime_up{kind=\"process\"} 1"), "{metrics}");
 }

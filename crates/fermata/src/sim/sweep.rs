@@ -133,7 +133,7 @@ fn meaning(parameter: &str) -> &'static str {
         "delay-us" => "delay of a message, µs",
         "io-waits" => "waits for I/O of an invocation, 100 ms each",
         "alpha" => "Pareto α of run times",
-        _ => "how surely dear invocations are short",
+        _ => "correlation of price and run time (1: dear ones are short)",
     }
 }
 
