@@ -227,49 +227,60 @@ fn peak_mb() -> Option<f64> {
     Some(kb / 1e3)
 }
 
-const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
 const GRAY: RGBColor = RGBColor(0x8a, 0x8f, 0x98);
+const COLORS: [RGBColor; 5] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xe6, 0x9f, 0x00),
+];
 
+/// One line a cluster, from its shortest run to its longest.
 fn picture(growth: &[Run]) -> Figure {
-    let points = |value: fn(&Run) -> f64| -> Vec<Point> {
-        growth.iter().map(|run| Point::at(run.counts.completed as f64, value(run))).collect()
+    let cluster = |run: &Run| run.what.split(',').next().unwrap_or_default().to_owned();
+    let mut clusters: Vec<String> = growth.iter().map(cluster).collect();
+    clusters.dedup();
+    let colored = || clusters.iter().zip(COLORS.iter().cycle());
+    let lines = |value: fn(&Run) -> f64| -> Vec<Series> {
+        let line = |(name, color): (&String, &RGBColor)| {
+            let runs = growth.iter().filter(|run| cluster(run) == *name);
+            let points = runs.map(|run| Point::at(run.counts.completed as f64, value(run)));
+            Series { color: *color, look: Look::Dotted(2), points: points.collect() }
+        };
+        colored().map(line).collect()
     };
-    let panel = |title: &str, label: &str, value: fn(&Run) -> f64| {
-        let mut points = points(value);
-        points.sort_by(|one, other| one.x.total_cmp(&other.x));
-        // What linear growth from the first run would be.
-        let slope = points.first().map_or(0.0, |point| point.y / point.x.max(1.0));
-        let linear = points.iter().map(|point| Point::at(point.x, slope * point.x)).collect();
-        let values: Vec<f64> = points.iter().map(|point| point.y).collect();
-        let ends = points.iter().map(|point| slope * point.x).collect::<Vec<_>>();
-        Panel {
-            title: title.to_owned(),
-            x: Axis::log("invocations simulated (log scale)", points.iter().map(|point| point.x)),
-            y: Axis::log(label, values.into_iter().chain(ends)),
-            shade: None,
-            mark: None,
-            series: vec![
-                Series { color: GRAY, look: Look::Dashes, points: linear },
-                Series { color: BLUE, look: Look::Dotted(2), points },
-            ],
-        }
+    let sizes = || growth.iter().map(|run| run.counts.completed as f64);
+    let panel = |title: &str, y: Axis, series: Vec<Series>| Panel {
+        title: title.to_owned(),
+        x: Axis::log("invocations simulated (log scale)", sizes()),
+        y,
+        shade: None,
+        mark: None,
+        series,
     };
-    let flat = |title: &str, label: &str, value: fn(&Run) -> f64| {
-        let panel = panel(title, label, value);
-        let series: Vec<Series> = panel.series.into_iter().skip(1).collect();
-        let values: Vec<f64> = series.iter().flat_map(|s| &s.points).map(|point| point.y).collect();
-        Panel { y: Axis::linear(label, values.into_iter().chain([0.0])), series, ..panel }
-    };
+    let seconds = |run: &Run| run.passed.as_secs_f64();
+    let speed = |run: &Run| run.per_s(run.events()) / 1e6;
+    // What linear growth from the first run would be.
+    let slope = growth.first().map_or(0.0, |run| seconds(run) / run.counts.completed.max(1) as f64);
+    let mut linear: Vec<Point> = sizes().map(|size| Point::at(size, slope * size)).collect();
+    linear.sort_by(|one, other| one.x.total_cmp(&other.x));
+    let times = growth.iter().map(seconds).chain(linear.iter().map(|point| point.y));
+    let time_axis = Axis::log("seconds (log scale)", times.collect::<Vec<_>>());
+    let dashes = Series { color: GRAY, look: Look::Dashes, points: linear };
+    let time_lines = std::iter::once(dashes).chain(lines(seconds)).collect();
+    let speed_axis = Axis::linear("million events a second", growth.iter().map(speed).chain([0.0]));
+    let legend = colored().map(|(name, color)| (name.clone(), *color));
     Figure {
         title: "How the simulator grows, up to 10,000 machines × 64 cores".to_owned(),
-        subtitle: "xx-polling, load 0.84, one thread, counts only; each point is one size of cluster and length of run".to_owned(),
+        subtitle: "xx-polling, load 0.84, one thread, counts only; one line a cluster, longer runs to the right".to_owned(),
         rows: vec![Row {
             height_px: 360,
             panels: vec![
-                panel("Time", "seconds (log scale)", |run| run.passed.as_secs_f64()),
-                flat("Speed", "million events a second", |run| run.per_s(run.events()) / 1e6),
+                panel("Time", time_axis, time_lines),
+                panel("Speed", speed_axis, lines(speed)),
             ],
         }],
-        legend: vec![("measured".to_owned(), BLUE), ("linear growth from the smallest".to_owned(), GRAY)],
+        legend: legend.chain([("linear growth from the smallest".to_owned(), GRAY)]).collect(),
     }
 }
