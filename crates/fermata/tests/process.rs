@@ -245,10 +245,10 @@ fn get(server: &Server, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// The process that makes the sandboxes.
+/// The process that makes the sandboxes: the only one that the server itself starts.
 fn warden(server: &Server) -> Option<String> {
     let parent = server.pid().to_string();
-    let found = Command::new("pgrep").args(["-P", &parent, "fermata-warden"]).output().unwrap();
+    let found = Command::new("pgrep").args(["-P", &parent]).output().unwrap();
     String::from_utf8(found.stdout).unwrap().lines().next().map(str::to_owned)
 }
 
