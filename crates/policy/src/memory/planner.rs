@@ -317,12 +317,14 @@ impl Planner {
         is_refused
     }
 
-    /// Holds those that grow while there is less than the least, and while more is on its way.
+    /// Holds those that grow while there is less than the least, and while more is to be had.
     fn hold_growing(&self, draft: &mut Draft<'_, '_>) {
-        if draft.free >= draft.min || draft.expected <= draft.free {
+        let view = draft.view;
+        // One that is on its way back can leave again as soon as it is there.
+        let returns = view.holders.iter().any(|h| h.whereabouts == Whereabouts::Returning);
+        if draft.free >= draft.min || (draft.expected <= draft.free && !returns) {
             return;
         }
-        let view = draft.view;
         for holder in view.holders {
             let grows = holder.growth.0 > 0 && holder.standing == Standing::Running;
             if grows && holder.whereabouts == Whereabouts::Ram && !draft.gone.contains(&holder.id) {
