@@ -540,14 +540,15 @@ impl Memories {
         Bytes64(self.swap.total.0.saturating_sub(self.swap.used.0).saturating_sub(leaving))
     }
 
-    /// Looks often where little is free, for memory is taken without asking.
+    /// Looks the more often the less is free, for memory is taken without asking: four looks before
+    /// a function could fill it.
     fn choose_look(&self) {
-        let is_near = |site: &Site| {
-            let free = self.total.0.saturating_sub(site.used);
-            site.is_tense || free < 2 * site.planner.high_mark(self.total).0
-        };
-        let look = if self.sites.iter().any(is_near) { LOOK_TENSE } else { LOOK_CALM };
-        self.look_micros.store(micros(look), Ordering::Relaxed);
+        /// Faster than a core can touch new memory.
+        const FILL_BYTES_PER_MICRO: u64 = 1_000;
+        let free = |site: &Site| self.total.0.saturating_sub(site.used);
+        let least = self.sites.iter().map(free).min().unwrap_or(0);
+        let look = (least / FILL_BYTES_PER_MICRO / 4).clamp(micros(LOOK_TENSE), micros(LOOK_CALM));
+        self.look_micros.store(look, Ordering::Relaxed);
     }
 }
 
