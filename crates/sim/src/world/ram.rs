@@ -234,14 +234,23 @@ impl World {
                 let is_asking = asking == Some(slot);
                 match action {
                     Action::Bring(..) => {
+                        // One that lost its core meanwhile is blocked as any other.
+                        let is_blocked = self.jobs.get(slot).state == State::Memory;
                         let got = self.bring(slot);
-                        if is_asking {
+                        if is_asking && !is_blocked {
                             room = got;
                         } else if got == Room::Has {
                             self.unblock(slot);
                         }
                     }
-                    Action::SwapOut(..) => self.swap_out(slot),
+                    Action::SwapOut(..) => {
+                        self.swap_out(slot);
+                        if is_asking {
+                            let rank = rank(self.jobs.get(slot));
+                            self.site(machine).waiting.insert((rank, slot));
+                            room = Room::Waits;
+                        }
+                    }
                     Action::Hold(..) => self.wait_for_memory(slot),
                     Action::Kill(..) => {
                         self.kill(slot);
