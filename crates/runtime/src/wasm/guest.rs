@@ -154,9 +154,6 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
     };
     let memory = instance.get_memory(&mut store, "memory");
     store.data_mut().memory = memory;
-    if let Some(memory) = memory {
-        store.data().job.set_region(Some(region_of(&memory, &store)));
-    }
     let name = artifact::entry(&code.handler);
     let entry = instance.get_typed_func(&mut store, name).map_err(|error| {
         NotMade::Failed(Failure::new(FailureKind::Init, format!("no handler: {error:#}")))
@@ -165,6 +162,10 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
     let is_library = name != artifact::ENTRY_DEFAULT;
     let initialize =
         is_library.then(|| instance.get_typed_func(&mut store, artifact::INITIALIZE).ok());
+    // From here on whoever takes the store away has to take the region back first.
+    if let Some(memory) = memory {
+        store.data().job.set_region(Some(region_of(&memory, &store)));
+    }
     Ok(Made { store, instance, initialize: initialize.flatten(), entry })
 }
 

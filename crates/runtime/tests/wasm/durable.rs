@@ -314,3 +314,14 @@ fn after_a_wait_chance_and_time_are_the_present_ones_and_nothing_had_to_be_flush
     assert_ne!(words[0][4], words[1][4], "random bytes");
     assert_ne!(words[0][2], words[1][2], "time");
 }
+
+#[test]
+fn what_a_turn_held_is_known_however_short_it_was() {
+    let house = House::with(WasmOptions { pool_slots: 4, ..Default::default() });
+    let code = house.deploy_durable("touched");
+    for _ in 0..5 {
+        let finished = house.turn(&code, "1024 random", turn(None, Vec::new()));
+        assert!(matches!(finished.outcome, Ok(Ended::Suspended { .. })), "{finished:?}");
+        assert!(finished.memory_peak.0 >= 1 << 20, "{finished:?}");
+    }
+}

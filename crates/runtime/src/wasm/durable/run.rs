@@ -64,7 +64,7 @@ pub(in super::super) async fn run(
     begun: Begun<'_>,
 ) -> Result<Ended, Failure> {
     let Begun { mut turn, image } = begun;
-    let globals = globals(&mut store, instance, layout)?;
+    let globals = globals(&mut store, instance, layout).inspect_err(|_| leave(&store))?;
     turn.stack = layout.asyncify.map(|places| Stack {
         state: globals[places.state],
         data: globals[places.data],
@@ -76,7 +76,7 @@ pub(in super::super) async fn run(
     store.data_mut().wasi.add_arguments(&layout.arguments);
     let way = match &image {
         Some(image) => {
-            restore(&mut store, &globals, image)?;
+            restore(&mut store, &globals, image).inspect_err(|_| leave(&store))?;
             Some(image.state.way.clone())
         }
         None => None,
@@ -172,14 +172,16 @@ impl Running<'_> {
     /// It returned: because its stack is in its memory, because it waits, or because it is done.
     async fn ended(mut self, mut in_resume: bool) -> Result<Ended, Failure> {
         loop {
-            let Some(turn) = self.store.data_mut().turn.as_mut() else { return Err(lost()) };
+            let Some(turn) = self.store.data_mut().turn.as_mut() else {
+                return self.misled(lost());
+            };
             let is_unwinding = turn.stack.is_some_and(|stack| stack.is_unwinding);
             match turn.wait.take() {
                 Some(until) if is_unwinding => return self.unwound(until, in_resume),
                 Some(until) if !self.layout.resumes => {
                     let _ = until;
                     let message = format!("it waits, and its module exports no {RESUME}");
-                    return Err(Failure::new(FailureKind::Trapped, message));
+                    return self.misled(Failure::new(FailureKind::Trapped, message));
                 }
                 Some(until) if is_satisfied(turn, &until) => {
                     if let Err(error) = self.call(RESUME).await {
@@ -198,6 +200,7 @@ impl Running<'_> {
 
     /// Its stack is in the buffer, unless the buffer was too small.
     fn unwound(mut self, until: Until, in_resume: bool) -> Result<Ended, Failure> {
+        self.leave();
         let Some(turn) = self.store.data_mut().turn.as_mut() else { return Err(lost()) };
         let step = turn.step(until);
         let Some((stack, buffer)) = turn.stack.and_then(|s| s.buffer.map(|buffer| (s, buffer)))
@@ -223,6 +226,7 @@ impl Running<'_> {
     }
 
     fn suspended(mut self, step: Step, way: Way) -> Result<Ended, Failure> {
+        self.leave();
         let host = self.store.data_mut();
         let turn = host.turn.take();
         let mut streams = host.save();
@@ -253,6 +257,7 @@ impl Running<'_> {
 
     /// It returned and waits for nothing.
     fn done(mut self) -> Result<Ended, Failure> {
+        self.leave();
         let wishes = self.store.data_mut().turn.as_mut().and_then(|turn| {
             let until = turn.last_wishes()?;
             Some(turn.step(until))
@@ -268,6 +273,7 @@ impl Running<'_> {
 
     /// An import or a trap ended it.
     fn stopped(self, error: &wasmtime::Error) -> Result<Ended, Failure> {
+        self.leave();
         match error.downcast_ref::<Stop>() {
             Some(Stop::Exit(0)) => self.done(),
             Some(Stop::Again(input)) => {
@@ -275,6 +281,17 @@ impl Running<'_> {
             }
             _ => Err(guest::failure(error, self.store.data())),
         }
+    }
+
+    /// It has come to where no module gets by itself.
+    fn misled(&self, failure: Failure) -> Result<Ended, Failure> {
+        self.leave();
+        Err(failure)
+    }
+
+    /// Its memory is looked at a last time, and then no longer: it is about to go with the store.
+    fn leave(&self) {
+        leave(&self.store);
     }
 
     fn memory_size(&self) -> usize {
@@ -307,6 +324,13 @@ pub(super) fn frames_fit(address: u32, length: u32, memory_bytes: usize) -> Resu
         "{FRAMES} names {length} bytes at {address}; they have to lie in the memory of \
          {memory_bytes} bytes, begin at a multiple of 4 and be at least {LENGTH_MIN}"
     ))
+}
+
+/// See [`Running::leave`].
+fn leave(store: &Store<Host>) {
+    let host = store.data();
+    host.services.gauge.last_look(&host.job);
+    host.job.set_region(None);
 }
 
 /// Looks without taking: `next` is to name it again.
