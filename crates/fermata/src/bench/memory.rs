@@ -1,8 +1,9 @@
-//! Memory by use: swapping by class under pressure, the swap file against its disk, faults, and the
-//! same in the simulator.
+//! Memory by use: swapping by class under pressure, the swap file against its disk, what looking
+//! costs, faults, and the same in the simulator.
 
 mod device;
 mod faults;
+mod looks;
 mod predicted;
 mod pressure;
 
@@ -16,18 +17,41 @@ pub(crate) struct Args {
     /// Folder on whose disk the swap files lie [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     folder: Option<std::path::PathBuf>,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_enum, value_name = "PART,…")]
+    parts: Vec<Part>,
+    /// How many times memory the working sets are together
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 3], value_name = "N,…")]
+    times: Vec<u64>,
     #[command(flatten)]
     common: Common,
 }
 
-/// All figures.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The swap file against its disk, and results after swaps at random moments
+    Device,
+    /// Working sets of several times memory, swapped by class; and simulated
+    Pressure,
+    /// The same without swap, first come first served, killing when memory is full
+    FirstCome,
+    /// Sandboxed processes, moved to the system's swap
+    Processes,
+    /// What it costs to look at memory
+    Looks,
+    /// What goes wrong, and who suffers
+    Faults,
+}
+
+/// All figures, of the parts that were asked for.
 #[derive(Debug, Serialize)]
 struct Figures {
     origin: Origin,
-    device: device::Figures,
+    device: Option<device::Figures>,
     pressure: Vec<pressure::Figures>,
     predicted: Vec<predicted::Figures>,
-    faults: faults::Figures,
+    looks: Vec<looks::Figures>,
+    faults: Option<faults::Figures>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -37,23 +61,60 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.folder.as_deref().unwrap_or_else(|| temporary.path());
     std::fs::create_dir_all(folder).context("make the folder for swap files")?;
     let quick = args.common.quick;
-    let device = device::measure(folder, quick).context("measure the swap file")?;
-    let mut pressure = Vec::new();
-    let mut predicted = Vec::new();
-    for times in [2, 3] {
-        for manner in [pressure::Manner::ByClass, pressure::Manner::FirstCome] {
+    let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
+    let mut figures = Figures {
+        origin,
+        device: None,
+        pressure: Vec::new(),
+        predicted: Vec::new(),
+        looks: Vec::new(),
+        faults: None,
+    };
+    if wants(Part::Device) {
+        figures.device = Some(device::measure(folder, quick).context("measure the swap file")?);
+    }
+    for &times in &args.times {
+        let manners = [
+            (Part::Pressure, pressure::Manner::ByClass),
+            (Part::FirstCome, pressure::Manner::FirstCome),
+        ];
+        for (_, manner) in manners.into_iter().filter(|(part, _)| wants(*part)) {
             let scenario = pressure::Scenario::new(times, manner, quick);
             let name = format!("{times} times memory, {}", manner.name());
             let measured = pressure::run(&scenario, folder).with_context(|| name.clone())?;
             measured.show(&name);
             if manner == pressure::Manner::ByClass {
-                let figures = predicted::simulate(&scenario, &measured, &device);
-                figures.show();
-                predicted.push(figures);
+                let plain = device::plain(folder, quick).context("measure the swap file")?;
+                let predicted = predicted::simulate(&scenario, &measured, &plain);
+                predicted.show();
+                figures.predicted.push(predicted);
             }
-            pressure.push(measured);
+            figures.pressure.push(measured);
         }
     }
-    let faults = faults::provoke(folder, quick).context("provoke faults")?;
-    save(&args.common, &Figures { origin, device, pressure, predicted, faults })
+    if wants(Part::Processes) {
+        match processes(folder, quick)? {
+            Some(measured) => figures.pressure.push(measured),
+            None => println!("processes: skipped, the system has no swap (swapon)"),
+        }
+    }
+    if wants(Part::Looks) {
+        figures.looks = looks::measure(folder, quick).context("measure what looks cost")?;
+    }
+    if wants(Part::Faults) {
+        figures.faults = Some(faults::provoke(folder, quick).context("provoke faults")?);
+    }
+    save(&args.common, &figures)
+}
+
+/// None where the system has no swap.
+fn processes(folder: &std::path::Path, quick: bool) -> anyhow::Result<Option<pressure::Figures>> {
+    let swaps = std::fs::read_to_string("/proc/swaps").context("look for the system's swap")?;
+    if swaps.lines().count() < 2 {
+        return Ok(None);
+    }
+    let scenario = pressure::Scenario::of_processes(quick);
+    let measured = pressure::run(&scenario, folder).context("press with processes")?;
+    measured.show("processes, 2 times memory");
+    Ok(Some(measured))
 }

@@ -175,14 +175,20 @@ impl Lab {
     /// Starts one, and stops it when it has its memory.
     pub(super) fn parked(&self, mib: u64, seed: u64) -> anyhow::Result<InvocationId> {
         let id = self.start(format!("{mib} 1000000 0 {seed}"));
-        let end = Instant::now() + PATIENCE;
         // A quarter of what it fills is zeros, which are there all the same.
-        while self.resident(id) < mib * MIB {
-            ensure!(Instant::now() < end, "it never had its memory");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.filled(id, mib)?;
         self.stop(id)?;
         Ok(id)
+    }
+
+    /// Waits until it has so much.
+    pub(super) fn filled(&self, id: InvocationId, mib: u64) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.resident(id) < mib * MIB {
+            ensure!(Instant::now() < end, "it never had its memory");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     pub(super) fn stop(&self, id: InvocationId) -> anyhow::Result<()> {
@@ -198,13 +204,24 @@ impl Lab {
     }
 }
 
+const PLAIN: (Coding, &str) = (Coding::Plain, "plain");
+
+const fn moved_mib(quick: bool) -> u64 {
+    if quick { 16 } else { 256 }
+}
+
+/// Only how fast the swap file is as it is used most.
+pub(super) fn plain(folder: &Path, quick: bool) -> anyhow::Result<Coded> {
+    one_coding(folder, PLAIN.0, PLAIN.1, moved_mib(quick))
+}
+
 pub(super) fn measure(folder: &Path, quick: bool) -> anyhow::Result<Figures> {
-    let mib = if quick { 16 } else { 256 };
+    let mib = moved_mib(quick);
     let (disk_write_mb_s, disk_read_mb_s) = disk(folder, mib)?;
     println!("disk: {disk_write_mb_s:.0} MB/s written, {disk_read_mb_s:.0} MB/s read");
     let mut codings = Vec::new();
     let ways = [
-        (Coding::Plain, "plain"),
+        PLAIN,
         (Coding::Packed, "packed"),
         (Coding::Sealed, "sealed"),
         (Coding::PackedSealed, "packed-sealed"),

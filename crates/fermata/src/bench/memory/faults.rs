@@ -115,7 +115,7 @@ fn errors(folder: &Path) -> anyhow::Result<(String, String)> {
     let right = lab.answer(lab.start(WORK.into()))?;
     let (first, second) = (lab.start(WORK.into()), lab.start(WORK.into()));
     for id in [first, second] {
-        lab.wait(|event| matches!(event, Event::Running { id: other, .. } if *other == id))?;
+        lab.filled(id, 8)?;
         lab.stop(id)?;
     }
     lab.faults.fail_writes(1);
@@ -149,11 +149,7 @@ fn limit(folder: &Path) -> anyhow::Result<String> {
     let lab = Lab::open(folder, 4, Coding::Plain, 8)?;
     let right = lab.answer(lab.start(WORK.into()))?;
     let id = lab.start(WORK.into());
-    let end = Instant::now() + Duration::from_secs(60);
-    while lab.resident(id) < 15 * MIB {
-        ensure!(Instant::now() < end, "it never had its memory");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    lab.filled(id, 15)?;
     lab.stop(id)?;
     let why = refused(&lab, id)?;
     lab.executor.resume(id);

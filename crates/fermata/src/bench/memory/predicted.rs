@@ -60,7 +60,7 @@ impl Workload for Script {
 pub(super) fn simulate(
     scenario: &Scenario,
     measured: &pressure::Figures,
-    device: &device::Figures,
+    plain: &device::Coded,
 ) -> Figures {
     const SECOND_NS: f64 = 1e9;
     const TOP_CPU_NS: u64 = 2_000_000;
@@ -83,8 +83,6 @@ pub(super) fn simulate(
     let top = (0..until / gap).map(|index| arrival((index + 1) * gap, 4, TOP_CPU_NS, 1 << 20));
     let mut arrivals: Vec<Arrival> = low.chain(top).collect();
     arrivals.sort_by_key(|arrival| arrival.at_ns);
-    let plain = device.codings.first();
-    let per_s = |rate: Option<f64>| bytes(rate.unwrap_or(500.0) * 1e6);
     let config = WorldConfig {
         machines: 1,
         cores,
@@ -92,8 +90,8 @@ pub(super) fn simulate(
         memory: Some(MemoryConfig {
             ram: scenario.memory,
             swap: scenario.swap,
-            swap_out_per_s: per_s(plain.map(|plain| plain.out_mb_s)),
-            swap_in_per_s: per_s(plain.map(|plain| plain.in_mb_s)),
+            swap_out_per_s: bytes(plain.out_mb_s * 1e6),
+            swap_in_per_s: bytes(plain.in_mb_s * 1e6),
             start: 1 << 20,
             growth: Growth::FrontLoaded,
             marks: Watermarks::default(),

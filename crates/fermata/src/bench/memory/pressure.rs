@@ -54,6 +54,7 @@ impl Manner {
 /// One run.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
+    pub(super) runtime: Runtime,
     pub(super) manner: Manner,
     pub(super) times: u64,
     pub(super) memory: u64,
@@ -71,6 +72,7 @@ impl Scenario {
         let (memory_mib, each_mib) = if quick { (256, 32) } else { (2048, 256) };
         let (calm, pressed) = if quick { (1, 3) } else { (8, 30) };
         Self {
+            runtime: Runtime::Wasm,
             manner,
             times,
             memory: memory_mib * MIB,
@@ -83,11 +85,25 @@ impl Scenario {
             pressed: Duration::from_secs(pressed),
         }
     }
+
+    /// The same of sandboxed processes, which are slower to fill their memory: less of it.
+    pub(super) fn of_processes(quick: bool) -> Self {
+        let wasm = Self::new(2, Manner::ByClass, quick);
+        let (memory_mib, each_mib) = if quick { (192, 48) } else { (768, 96) };
+        Self {
+            runtime: Runtime::Process,
+            memory: memory_mib * MIB,
+            each_mib,
+            functions: 2 * memory_mib / each_mib,
+            ..wasm
+        }
+    }
 }
 
 /// What one run gave.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
+    pub(super) runtime: &'static str,
     pub(super) manner: &'static str,
     pub(super) times_memory: u64,
     pub(super) functions: u64,
@@ -165,8 +181,13 @@ struct Ended {
 }
 
 pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures> {
-    let data = data_dir(folder, &format!("pressure-{}-{:?}", scenario.times, scenario.manner));
-    let group = Group::make(scenario.memory + MARGIN_BYTES);
+    let data = data_dir(
+        folder,
+        &format!("pressure-{:?}-{}-{:?}", scenario.runtime, scenario.times, scenario.manner),
+    );
+    // The group of a server with sandboxes is theirs too, and outlives it for a moment.
+    let is_alone = scenario.runtime == Runtime::Wasm;
+    let group = is_alone.then(|| Group::make(scenario.memory + MARGIN_BYTES)).flatten();
     let (memory, swap) = (scenario.memory.to_string(), scenario.swap.to_string());
     let mut arguments = vec!["--memory", &memory];
     let policy = match scenario.manner {
@@ -179,7 +200,7 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let start = Start { policy, data_dir: &data, listen: ANY_PORT };
     let group_path = group.as_ref().map(|group| group.path.as_path());
     let mut platform = Platform::start_with(start, &arguments, group_path)?;
-    let functions = functions();
+    let functions = functions(scenario.runtime);
     for function in &functions {
         if let Deployed::Refused(reason) = function.deploy(&platform, folder)? {
             bail!("{} cannot run here: {reason}", function.name);
@@ -207,10 +228,10 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     Ok(figures(scenario, &run, &low, &status, process_peak_bytes, group.as_ref()))
 }
 
-fn functions() -> Vec<Function> {
+fn functions(runtime: Runtime) -> Vec<Function> {
     let function = |name: &str, task, class| Function {
         name: name.to_owned(),
-        runtime: Runtime::Wasm,
+        runtime: if task == Task::Hold { runtime } else { Runtime::Wasm },
         task,
         class,
     };
@@ -225,7 +246,11 @@ fn functions() -> Vec<Function> {
 const SEEDS: u64 = 2;
 
 fn payload(scenario: &Scenario, seed: u64, sleep: Duration) -> Bytes {
-    Bytes::from(format!("{} {} {} {seed}", scenario.each_mib, scenario.rounds, sleep.as_millis()))
+    let text = format!("{} {} {} {seed}", scenario.each_mib, scenario.rounds, sleep.as_millis());
+    Bytes::from(match scenario.runtime {
+        Runtime::Wasm => text,
+        Runtime::Process => format!("\"{text}\""),
+    })
 }
 
 /// The right answers, by seed: computed alone and without sleeping.
@@ -344,8 +369,16 @@ fn figures(
         .collect();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let slowdown_mean = slowdowns.iter().sum::<f64>() / slowdowns.len().max(1) as f64;
-    let swap = |name: &str| memory["swap"][name].as_u64().unwrap_or(0);
+    let place = match scenario.runtime {
+        Runtime::Wasm => "swap",
+        Runtime::Process => "system_swap",
+    };
+    let swap = |name: &str| memory[place][name].as_u64().unwrap_or(0);
     Figures {
+        runtime: match scenario.runtime {
+            Runtime::Wasm => "wasm",
+            Runtime::Process => "process",
+        },
         manner: scenario.manner.name(),
         times_memory: scenario.times,
         functions: scenario.functions,
