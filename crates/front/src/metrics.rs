@@ -171,17 +171,24 @@ fn swapping(
     memory: &MemoryStatus,
     classes: &[ClassStatus],
 ) -> Encoded {
-    if let Some(swap) = &memory.swap {
-        let (help, unit) = ("The swap file of Wasm functions", Some(&Unit::Bytes));
-        let mut family = encoder.encode_descriptor("swap", help, unit, MetricType::Gauge)?;
+    let each_swap = || {
+        let both = [("file", memory.swap), ("system", memory.system_swap)];
+        both.into_iter().filter_map(|(place, swap)| Some((place, swap?)))
+    };
+    let help = "The swap file of Wasm functions, and the system's swap, where processes are moved";
+    let unit = Some(&Unit::Bytes);
+    let mut family = encoder.encode_descriptor("swap", help, unit, MetricType::Gauge)?;
+    for (place, swap) in each_swap() {
         for (what, bytes) in [("total", swap.total), ("used", swap.used), ("held", swap.held)] {
-            family.encode_family(&[("what", what)])?.encode_gauge(&bytes.0)?;
+            family.encode_family(&[("place", place), ("what", what)])?.encode_gauge(&bytes.0)?;
         }
-        let help = "Bytes through the swap file; zeros were not written";
-        let mut family = encoder.encode_descriptor("swap_io", help, unit, MetricType::Counter)?;
+    }
+    let help = "Bytes of functions through each swap; zeros were not written";
+    let mut family = encoder.encode_descriptor("swap_io", help, unit, MetricType::Counter)?;
+    for (place, swap) in each_swap() {
         let ways = [("written", swap.written), ("read", swap.read), ("zeros", swap.zeros)];
         for (way, bytes) in ways {
-            counter(&mut family, &[("way", way)], bytes.0)?;
+            counter(&mut family, &[("place", place), ("way", way)], bytes.0)?;
         }
     }
     let each = || classes.iter().map(|class| class.name.as_str()).zip(&memory.classes);
@@ -201,6 +208,7 @@ fn swapping(
             ("swapped_in", class.swap_ins),
             ("failed", class.swap_failures),
             ("killed", class.kills),
+            ("idle_freed", class.idle_freed),
         ];
         for (act, count) in acts {
             counter(&mut family, &[("class", name), ("act", act)], count)?;

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod outcome;
 pub mod receipt;
 pub mod suspend;
+pub mod swap;
 pub mod time;
 
 pub use amount::{Amount, ByteSeconds, Bytes64, CpuTime, MemoryPrice, Price};
@@ -31,4 +32,5 @@ pub use function::{Durable, FunctionName, Kind, NameError, Version};
 pub use id::{ExecutionId, IdError, InvocationId, KeyId, MachineId, ShardId, TenantName};
 pub use outcome::{Failure, FailureKind, Outcome};
 pub use receipt::Receipt;
+pub use swap::{SwapPlace, SwapRoom};
 pub use time::Timestamp;

@@ -37,6 +37,7 @@ pub use executions::{
     Which,
 };
 pub use handle::Handle;
+pub use runtime::SwapUse;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};
 pub use types::{

@@ -299,6 +299,7 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
     }
     let tokio = tokio::runtime::Handle::current();
     let callee = Arc::clone(inner);
+    let executions_thread = inner.executions.clone();
     let executors = &inner.executors;
     Ok(Control {
         clock: inner.clock,
@@ -313,6 +314,10 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
         on_call: Box::new(move |caller, call, reply| {
             let inner = Arc::clone(&callee);
             tokio.spawn(async move { reply(inner.call(caller, call).await) });
+        }),
+        on_scarce: Box::new(move |class| {
+            // At the end of a run nobody listens any more.
+            let _ = executions_thread.send(executions::Message::Shrink(class.to_owned()));
         }),
         outbox: Outbox::new(inner.writer.clone()),
         receipts_pending: Arc::clone(&inner.receipts_pending),
@@ -363,6 +368,7 @@ fn sample(inner: &Inner, stop: &Receiver<()>) {
             all.held.extend(used.held);
             all.idle.extend(used.idle);
             all.swap = all.swap.or(used.swap);
+            all.system_swap = all.system_swap.or(used.system_swap);
         }
         if inner.control.send(Message::Sampled(all)).is_err() {
             return;

@@ -478,6 +478,9 @@ pub struct MachineStatus {
 pub struct MemoryStatus {
     /// What is in swap and went through it; none where there is no swap.
     pub swap: Option<runtime::SwapUse>,
+    /// The operating system's, where processes are moved there: `held`, `written` and `read` are
+    /// theirs alone.
+    pub system_swap: Option<runtime::SwapUse>,
     /// By class, cheapest first.
     pub classes: Vec<ClassMemory>,
     /// The most that functions of one machine were seen to hold at once.
@@ -503,6 +506,8 @@ pub struct ClassMemory {
     pub swap_failures: u64,
     /// Functions killed for memory since the start.
     pub kills: u64,
+    /// Warm sandboxes that were given up, or whose memory was moved out, since the start.
+    pub idle_freed: u64,
 }
 
 impl ClassStatus {

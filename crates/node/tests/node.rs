@@ -361,6 +361,156 @@ async fn with_swap_the_low_class_leaves_and_comes_back_and_nobody_is_killed() {
     w.stop().await;
 }
 
+/// Starts so many of each class, cheapest first, that all hold 40 MiB and wait for something else
+/// than a core.
+async fn sleepers(
+    w: &World,
+    each: usize,
+) -> Vec<(InvocationId, usize, tokio::task::JoinHandle<Result<Invoked, Error>>)> {
+    let mut all = Vec::new();
+    for (class, name) in
+        ["background", "economy", "standard", "interactive", "critical"].into_iter().enumerate()
+    {
+        for _ in 0..each {
+            let call = w.spawn(name, "sleep");
+            let started = w.fake.wait(|told| starts(told).len() == all.len() + 1);
+            let id = *starts(&started).last().unwrap();
+            w.fake.set_memory(id, 40 << 20);
+            all.push((id, class, call));
+        }
+    }
+    all
+}
+
+/// Whether a function had memory in RAM at that moment, as its decisions tell.
+fn was_in_ram(info: &node::InvocationInfo, at: model::Timestamp) -> bool {
+    let until = info.steps.iter().take_while(|step| info.arrived + step.after <= at);
+    until.fold(false, |was, step| match step.what {
+        "began" | "swapped-in" => true,
+        "swap-out" | "killed" | "ended" => false,
+        _ => was,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_every_swap_nobody_of_a_lower_class_was_left_in_ram() {
+    let w = world().await;
+    w.fake.enable_swap();
+    let all = sleepers(&w, 4).await;
+    let mut state = 0x5eed_u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut sizes: Vec<u64> = vec![40 << 20; all.len()];
+    // All grow at random, those in swap when they are back; then all want to go on, at random.
+    for _ in 0..50 {
+        let index = usize::try_from(draw(all.len() as u64)).unwrap();
+        let is_out = w.fake.is_swapped(all[index].0);
+        if !is_out {
+            sizes[index] += (10 + draw(60)) << 20;
+            w.fake.set_memory(all[index].0, sizes[index]);
+        }
+        // The next look may have begun already.
+        let looks = w.fake.looks();
+        eventually("it was looked at", async || w.fake.looks() >= looks + 2).await;
+        eventually("memory is there again", async || {
+            w.handle.status().await.machines[0].memory_used.0 <= (1 << 30) * 96 / 100
+        })
+        .await;
+    }
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|_| draw(1 << 20));
+    order.iter().for_each(|index| w.fake.wake(all[*index].0));
+    let mut infos = Vec::new();
+    for (id, class, call) in all {
+        assert_eq!(call.await.unwrap().unwrap().outcome.unwrap(), "awake");
+        infos.push((class, w.handle.invocation(&w.who, id).await.unwrap()));
+    }
+    let (mut swaps, mut most) = (0, 0);
+    for (class, victim) in &infos {
+        let outs = victim.steps.iter().filter(|step| step.what == "swap-out");
+        most = most.max(outs.clone().count());
+        for step in outs {
+            // All of one plan, and arrivals are kept in milliseconds.
+            let at = victim.arrived + step.after + Duration::from_millis(1);
+            swaps += 1;
+            for (lower, other) in infos.iter().filter(|(lower, _)| lower < class) {
+                assert!(
+                    !was_in_ram(other, at),
+                    "{} of class {class} left before {} of class {lower}: {:?}, {:?}",
+                    victim.id,
+                    other.id,
+                    victim.steps,
+                    other.steps
+                );
+            }
+        }
+        assert!(*class < 4 || victim.steps.iter().all(|step| step.what != "killed"));
+    }
+    assert!(swaps >= 10, "{swaps} swaps: the test has to press");
+    // Each waits twice as long as the time before, until all is done.
+    assert!(most <= 6, "one was swapped {most} times");
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_that_rest_at_once_leave_and_come_back_and_all_end() {
+    const COUNT: usize = 10_000;
+    let w = world().await;
+    w.fake.enable_swap();
+    let calls: Vec<_> = (0..COUNT).map(|_| w.spawn("background", "sleep")).collect();
+    eventually("all rest", async || w.handle.status().await.classes[0].blocked == COUNT).await;
+    let ids = starts(&w.fake.wait(|told| starts(told).len() == COUNT));
+    // Twice the machine's memory.
+    ids.iter().for_each(|id| w.fake.set_memory(*id, 200 << 10));
+    eventually("half of them are out", async || {
+        let status = w.handle.status().await;
+        status.memory.classes[0].swap_outs >= COUNT as u64 / 2
+            && status.machines[0].memory_used.0 < (1 << 30) * 96 / 100
+    })
+    .await;
+    // Somebody of a higher class is served meanwhile.
+    assert_eq!(w.invoke("critical", "ok:top").await.unwrap().outcome.unwrap(), "top");
+    ids.iter().for_each(|id| w.fake.wake(*id));
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().outcome.unwrap(), "awake");
+    }
+    let class = w.handle.status().await.memory.classes[0];
+    assert_eq!((class.swapped, class.kills), (0, 0));
+    assert!(class.swap_outs <= 2 * COUNT as u64, "{class:?}: it thrashes");
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_goes_by_class_too() {
+    let w = world().await;
+    let all = sleepers(&w, 2).await;
+    let last = all[9].0;
+    let killed = |told: &[Told]| -> Vec<InvocationId> {
+        let killed = |told: &Told| match told {
+            Told::End(id, FailureKind::OutOfMemory) => Some(*id),
+            _ => None,
+        };
+        told.iter().filter_map(killed).collect()
+    };
+    for step in 1..=16_u64 {
+        w.fake.set_memory(last, (40 + step * 60) << 20);
+        eventually("memory is there again", async || {
+            w.handle.status().await.machines[0].memory_used.0 <= (1 << 30) * 96 / 100
+        })
+        .await;
+    }
+    let victims = killed(&w.fake.wait(|told| killed(told).len() >= 8));
+    let class = |id: &InvocationId| all.iter().find(|(other, ..)| other == id).unwrap().1;
+    let classes: Vec<usize> = victims.iter().map(class).collect();
+    assert!(classes.is_sorted() && classes.last() < Some(&4), "{classes:?}");
+    for (_, _, call) in all {
+        call.abort();
+    }
+    w.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_keeps_filling_memory_fails_in_the_end() {
     let w = world().await;

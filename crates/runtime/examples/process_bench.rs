@@ -76,6 +76,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (sender, events) = mpsc::channel();
         let config = Config {
+            swap_bandwidth: None,
             state_dir: folder.path().join("state"),
             memory_bytes: 4 << 30,
             clock: Clock::new(),

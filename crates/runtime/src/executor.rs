@@ -9,7 +9,8 @@ use bytes::Bytes;
 use model::receipt::Used;
 use model::suspend::{OpId, Resolution, Step};
 use model::{
-    Bytes64, Failure, FailureKind, FunctionName, InvocationId, TenantName, Timestamp, Version,
+    Bytes64, Failure, FailureKind, FunctionName, InvocationId, SwapPlace, TenantName, Timestamp,
+    Version,
 };
 
 use crate::kernel::Band;
@@ -64,8 +65,9 @@ pub trait Executor: Send + Sync {
     /// where that could not be.
     fn swap_in(&self, _id: InvocationId) {}
 
-    /// Forgets warm instances of a function's versions (it was deleted), or all idle ones.
-    fn reclaim(&self, which: Reclaim<'_>);
+    /// Forgets warm instances of a function's versions (it was deleted), or idle ones, whose memory
+    /// it may also move out first. What was begun is returned.
+    fn reclaim(&self, which: Reclaim<'_>) -> Reclaimed;
 
     /// Whether it can start functions now.
     fn condition(&self) -> Condition {
@@ -339,8 +341,10 @@ pub struct MemoryUse {
     pub held: Vec<Held>,
     /// By warm instances that run nothing.
     pub idle: Vec<IdleUse>,
-    /// The executor's swap, where it has one.
+    /// Fermata's own swap file, where the executor has one.
     pub swap: Option<SwapUse>,
+    /// The operating system's swap, where the executor moves memory there.
+    pub system_swap: Option<SwapUse>,
 }
 
 impl MemoryUse {
@@ -362,6 +366,8 @@ pub struct Held {
     pub swapped: Bytes64,
     /// Whether it cannot be swapped out.
     pub fixed: bool,
+    /// Where it would go.
+    pub swaps_to: SwapPlace,
 }
 
 /// What warm instances hold.
@@ -378,7 +384,7 @@ pub struct IdleUse {
 pub struct SwapUse {
     /// Its size.
     pub total: Bytes64,
-    /// Taken of it.
+    /// Taken of it, of the system's by whomever.
     pub used: Bytes64,
     /// Memory whose place it takes: more than `used` where there were zeros or it was packed.
     pub held: Bytes64,
@@ -408,6 +414,15 @@ pub enum Reclaim<'a> {
     Class(&'a str),
     /// All idle ones.
     Idle,
+}
+
+/// What a [`Executor::reclaim`] began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Warm sandboxes that go, or whose memory does.
+    pub sandboxes: u64,
+    /// What they held.
+    pub bytes: Bytes64,
 }
 
 /// Where events go. Must not block for long: it is called from function threads.

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::receipt::Used;
-use model::{Bytes64, CpuTime, Failure, FailureKind, InvocationId, Timestamp};
+use model::{Bytes64, CpuTime, Failure, FailureKind, InvocationId, SwapPlace, Timestamp};
 
 use crate::executor::{
     Call, CallMode, CallResult, Ended, Event, Events, Executor, Finished, Held, Logs, MemoryUse,
-    Platform, Prepare, PrepareError, Prepared, Reclaim, Start, SwapUse,
+    Platform, Prepare, PrepareError, Prepared, Reclaim, Reclaimed, Start, SwapUse,
 };
 use crate::kernel::Band;
 
@@ -52,6 +52,7 @@ struct State {
     memory: BTreeMap<InvocationId, u64>,
     swaps: bool,
     swapped: BTreeSet<InvocationId>,
+    looks: u64,
 }
 
 impl Fake {
@@ -100,6 +101,18 @@ impl Fake {
     /// Has swap of any size, and moves memory at once.
     pub fn enable_swap(&self) {
         self.lock().swaps = true;
+    }
+
+    /// How often its memory was looked at.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.lock().looks
+    }
+
+    /// Whether its memory is out.
+    #[must_use]
+    pub fn is_swapped(&self, id: InvocationId) -> bool {
+        self.lock().swapped.contains(&id)
     }
 
     fn unblock(&self, id: InvocationId, outcome: Result<Bytes, Failure>) {
@@ -210,15 +223,17 @@ impl Executor for Fake {
     fn set_band(&self, _: InvocationId, _: Band) {}
 
     fn memory(&self) -> MemoryUse {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.looks += 1;
+        self.changed.notify_all();
         let held = |(id, bytes): (&InvocationId, &u64)| {
             let (bytes, none) = (Bytes64(*bytes), Bytes64(0));
             let is_out = state.swapped.contains(id);
             let (resident, swapped) = if is_out { (none, bytes) } else { (bytes, none) };
-            Held { id: *id, resident, swapped, fixed: !state.swaps }
+            Held { id: *id, resident, swapped, fixed: !state.swaps, swaps_to: SwapPlace::File }
         };
         let swap = state.swaps.then(|| SwapUse { total: Bytes64(u64::MAX), ..SwapUse::default() });
-        MemoryUse { held: state.memory.iter().map(held).collect(), idle: Vec::new(), swap }
+        MemoryUse { held: state.memory.iter().map(held).collect(), swap, ..MemoryUse::default() }
     }
 
     fn swap_out(&self, id: InvocationId) {
@@ -241,7 +256,9 @@ impl Executor for Fake {
         (self.events)(Event::SwappedIn { id, bytes, took: Duration::from_millis(1) });
     }
 
-    fn reclaim(&self, _: Reclaim<'_>) {}
+    fn reclaim(&self, _: Reclaim<'_>) -> Reclaimed {
+        Reclaimed::default()
+    }
 
     fn shutdown(&self) {
         let ids: Vec<InvocationId> = self.lock().running.keys().copied().collect();

@@ -20,12 +20,16 @@ mod clock;
 pub mod executor;
 pub mod fake;
 pub mod kernel;
+#[cfg(any(feature = "process", feature = "wasm"))]
+mod meter;
 #[cfg(feature = "process")]
 pub mod package;
 #[cfg(feature = "process")]
 pub mod process;
 #[cfg(feature = "wasm")]
 pub mod swap;
+#[cfg(any(feature = "process", feature = "wasm"))]
+mod throttle;
 #[cfg(feature = "wasm")]
 pub mod wasm;
 
@@ -33,5 +37,5 @@ pub use clock::Clock;
 pub use executor::{
     Call, CallMode, CallResult, Code, Condition, Durable, DurableTurn, Ended, Event, Events,
     Executor, Finished, Held, IdleUse, Logs, MemoryUse, Network, Platform, Prepare, PrepareError,
-    Prepared, Reclaim, Start, SwapUse, TokenMaker,
+    Prepared, Reclaim, Reclaimed, Start, SwapUse, TokenMaker,
 };

@@ -181,39 +181,46 @@ fn once(view: &View) -> String {
 /// Swap in use and its bandwidth since the look before, and who was swapped or killed.
 fn memory(view: &View) -> Vec<String> {
     let (now, mut lines) = (&view.now["memory"], Vec::new());
-    if now["swap"].is_object() {
-        let (used, total) = (number(&now["swap"], "used"), number(&now["swap"], "total"));
-        let rate = |way: &str| {
-            let (before, since) = match &view.before {
-                Some(before) => (number(&before["memory"]["swap"], way), number(before, "at_ms")),
-                None => (0, number(&view.now, "started_ms")),
-            };
-            let millis = number(&view.now, "at_ms").saturating_sub(since).max(1);
-            let moved = number(&now["swap"], way).saturating_sub(before);
-            text::bytes(moved.saturating_mul(1_000) / millis)
-        };
-        lines.push(format!(
-            "swap: {} of {} used for {} of memory, {}/s out, {}/s in",
-            text::bytes(used),
-            text::bytes(total),
-            text::bytes(number(&now["swap"], "held")),
-            rate("written"),
-            rate("read"),
-        ));
+    for (place, name) in [("swap", "swap"), ("system_swap", "system swap")] {
+        if now[place].is_object() {
+            lines.push(swap(view, place, name));
+        }
     }
     let classes = now["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
     for class in classes.iter().rev() {
-        let counts = ["swapped", "waiting", "swap_outs", "kills"].map(|name| number(class, name));
+        let counts = ["swapped", "waiting", "swap_outs", "kills", "idle_freed"];
+        let counts = counts.map(|name| number(class, name));
         if counts.iter().any(|count| *count > 0) {
-            let [swapped, waiting, outs, kills] = counts;
+            let [swapped, waiting, outs, kills, idle] = counts;
             lines.push(format!(
                 "{}: {swapped} swapped out, {waiting} waiting for memory; since the start {outs} \
-                 swapped out, {kills} killed",
+                 swapped out, {idle} warm sandboxes freed, {kills} killed",
                 field(class, "class"),
             ));
         }
     }
     lines
+}
+
+fn swap(view: &View, place: &str, name: &str) -> String {
+    let now = &view.now["memory"][place];
+    let rate = |way: &str| {
+        let (before, since) = match &view.before {
+            Some(before) => (number(&before["memory"][place], way), number(before, "at_ms")),
+            None => (0, number(&view.now, "started_ms")),
+        };
+        let millis = number(&view.now, "at_ms").saturating_sub(since).max(1);
+        let moved = number(now, way).saturating_sub(before);
+        text::bytes(moved.saturating_mul(1_000) / millis)
+    };
+    format!(
+        "{name}: {} of {} used, {} of memory in it, {}/s out, {}/s in",
+        text::bytes(number(now, "used")),
+        text::bytes(number(now, "total")),
+        text::bytes(number(now, "held")),
+        rate("written"),
+        rate("read"),
+    )
 }
 
 fn machines(view: &View) -> &[Value] {
@@ -345,7 +352,7 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[2].starts_with("high") && lines[3].starts_with("low"), "{shown}");
         assert_eq!(lines[4], "machine-0: 2 of 2 cores held, 1.00 MiB of 1.00 GiB memory");
-        let swap = "swap: 2.00 MiB of 8.00 MiB used for 3.00 MiB of memory";
+        let swap = "swap: 2.00 MiB of 8.00 MiB used, 3.00 MiB of memory in it";
         assert!(lines[5].starts_with(swap) && lines[5].contains("/s out"), "{shown}");
         assert!(lines[6].starts_with("low: 1 swapped out, 1 waiting"), "{shown}");
         assert_eq!(lines.len(), 7);

@@ -106,11 +106,13 @@ fn process(config: &Config, clock: Clock) -> ExecutorMaker {
     // Under a policy without classes functions share the cores.
     let machines = usize::try_from(config.machines).unwrap_or(usize::MAX);
     let cores = (config.policy == "xx").then(|| config.cores.saturating_mul(machines));
+    let swap_bandwidth = config.swap.as_ref().and_then(|swap| swap.bandwidth);
     Box::new(move |events, platform| {
         let program = std::env::current_exe()?;
         let options = process::Config {
             warden: vec![program.into(), process::WARDEN_ARG.into()],
             cores,
+            swap_bandwidth,
             ..process::Config::new(state_dir, memory_bytes, clock, Handle::current())
         };
         Ok(ProcessExecutor::start(options, events, platform)?)

@@ -88,16 +88,19 @@ pub(crate) struct Memory {
     peak: u64,
     /// The swap file, where there is one.
     swap: Option<Swap>,
+    /// The operating system's swap, where there is one and processes run.
+    system_swap: Option<Swap>,
     /// By class, cheapest first.
     classes: Vec<ClassMemory>,
 }
 
-/// The swap file of Wasm functions, in bytes.
+/// The swap file of Wasm functions, or the system's swap, of which all but its size and what is
+/// taken is the sandboxes' alone. In bytes.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Swap {
     /// Its size.
     total: u64,
-    /// Taken of it.
+    /// Taken of it, of the system's by whomever.
     used: u64,
     /// Memory whose place it takes.
     held: u64,
@@ -130,6 +133,8 @@ pub(crate) struct ClassMemory {
     swap_failures: u64,
     /// Functions killed for memory since the start.
     kills: u64,
+    /// Warm sandboxes given up, or whose memory was moved out, since the start.
+    idle_freed: u64,
 }
 
 fn memory(memory: node::MemoryStatus, classes: &[node::ClassStatus]) -> Memory {
@@ -143,17 +148,20 @@ fn memory(memory: node::MemoryStatus, classes: &[node::ClassStatus]) -> Memory {
         swapped_in: memory.swapped_in.0,
         swap_failures: memory.swap_failures,
         kills: memory.kills,
+        idle_freed: memory.idle_freed,
+    };
+    let swap = |swap: node::SwapUse| Swap {
+        total: swap.total.0,
+        used: swap.used.0,
+        held: swap.held.0,
+        written: swap.written.0,
+        read: swap.read.0,
+        zeros: swap.zeros.0,
     };
     Memory {
         peak: memory.peak.0,
-        swap: memory.swap.map(|swap| Swap {
-            total: swap.total.0,
-            used: swap.used.0,
-            held: swap.held.0,
-            written: swap.written.0,
-            read: swap.read.0,
-            zeros: swap.zeros.0,
-        }),
+        swap: memory.swap.map(swap),
+        system_swap: memory.system_swap.map(swap),
         classes: classes.iter().zip(memory.classes).map(class).collect(),
     }
 }

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use model::{Bytes64, ClassId, CpuTime, Failure, FailureKind, InvocationId, MachineId, Timestamp};
+use model::{
+    Bytes64, ClassId, CpuTime, Failure, FailureKind, InvocationId, MachineId, SwapPlace, SwapRoom,
+    Timestamp,
+};
 use policy::memory::{
-    Action, EndReason, Holder, Idle, Planner, Rank, Standing, View, Watermarks, Whereabouts,
+    Action, EndReason, FreeReason, Holder, Idle, Planner, Rank, Standing, View, Watermarks,
+    Whereabouts,
 };
 use policy::{MachineInput, Memory};
 use runtime::{MemoryUse, Reclaim, SwapUse};
@@ -26,8 +30,12 @@ use crate::types::{ClassMemory, MemoryStatus};
 const LOOK_CALM: Duration = Duration::from_millis(100);
 /// And where a machine is near its low watermark.
 const LOOK_TENSE: Duration = Duration::from_millis(10);
-/// Between two plans that events ask for.
+/// No more than one part in so many of the control thread's time goes into looks, nor into plans.
+const LOOK_SHARE: u32 = 10;
+/// The least between two plans that events ask for.
 const PLAN_EVERY: Duration = Duration::from_millis(2);
+/// Between two times that the executions of a class are forgotten.
+const SHRINK_EVERY: Duration = Duration::from_secs(1);
 /// A function whose swapping failed is left alone for so long.
 const LEAVE_ALONE: Duration = Duration::from_secs(1);
 /// What a function that begins is taken to need at once.
@@ -37,11 +45,13 @@ const START_BYTES: u64 = 1 << 20;
 pub(crate) struct Memories {
     total: Bytes64,
     sites: Vec<Site>,
-    /// What all executors' swap together had at the last look.
-    swap: SwapUse,
-    has_swap: bool,
+    /// Fermata's swap file and the system's swap at the last look, where there are such.
+    swap: Option<SwapUse>,
+    system_swap: Option<SwapUse>,
     /// By class, since the start.
     counts: Vec<ClassMemory>,
+    /// When the executions of each class were last asked to be forgotten.
+    shrunk: Vec<Option<Timestamp>>,
     /// How often the sampler shall look, in microseconds.
     look_micros: Arc<AtomicU64>,
     looked: Timestamp,
@@ -56,6 +66,8 @@ struct Site {
     /// When the next plan is due that an event asked for.
     plan_at: Option<Timestamp>,
     planned: Timestamp,
+    /// The next plan comes no sooner than so long after it.
+    pause: Duration,
     /// Something waits, is out or is on its way, or little is free.
     is_tense: bool,
     peak: u64,
@@ -74,6 +86,7 @@ pub(crate) struct Held {
     /// It could not be swapped out, until then.
     fixed_until: Option<Timestamp>,
     is_fixed: bool,
+    swaps_to: SwapPlace,
     /// It holds no core and has said so.
     pub(crate) rests: bool,
     /// It is swapped out as soon as it rests.
@@ -97,6 +110,7 @@ impl Default for Held {
             waits: false,
             fixed_until: None,
             is_fixed: false,
+            swaps_to: SwapPlace::File,
             rests: true,
             leaves_at_rest: false,
             coming: 0,
@@ -151,6 +165,7 @@ impl Memories {
             idle: Vec::new(),
             plan_at: None,
             planned: Timestamp(0),
+            pause: PLAN_EVERY,
             is_tense: false,
             peak: 0,
         };
@@ -158,9 +173,10 @@ impl Memories {
         Self {
             total,
             sites: (0..machines).map(|_| site()).collect(),
-            swap: SwapUse::default(),
-            has_swap: false,
+            swap: None,
+            system_swap: None,
             counts: vec![ClassMemory::default(); classes],
+            shrunk: vec![None; classes],
             look_micros,
             looked: Timestamp(0),
         }
@@ -170,7 +186,7 @@ impl Memories {
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         let of_site = |site: &Site| {
             let stay = site.is_tense.then(|| site.planner.deadline()).flatten();
-            site.plan_at.into_iter().chain(stay.map(|at| at.max(site.planned + PLAN_EVERY))).min()
+            site.plan_at.into_iter().chain(stay.map(|at| at.max(site.planned + site.pause))).min()
         };
         self.sites.iter().filter_map(of_site).min()
     }
@@ -195,7 +211,7 @@ impl Memories {
     fn want_plan(&mut self, machine: MachineId, now: Timestamp) {
         let site = self.site_mut(machine);
         if site.is_tense && site.plan_at.is_none() {
-            site.plan_at = Some(now.max(site.planned + PLAN_EVERY));
+            site.plan_at = Some(now.max(site.planned + site.pause));
         }
     }
 
@@ -214,8 +230,12 @@ impl Memories {
             (class.swapped, class.waiting) = (swapped, waiting);
         }
         let peak = self.sites.iter().map(|site| site.peak).max().unwrap_or(0);
-        let swap = self.has_swap.then_some(self.swap);
-        MemoryStatus { swap, classes, peak: Bytes64(peak) }
+        MemoryStatus {
+            swap: self.swap,
+            system_swap: self.system_swap,
+            classes,
+            peak: Bytes64(peak),
+        }
     }
 }
 
@@ -224,8 +244,7 @@ impl Control {
     pub(super) fn sampled(&mut self, now: Timestamp, used: &MemoryUse) {
         let passed = now.since(self.memories.looked);
         self.memories.looked = now;
-        self.memories.has_swap = used.swap.is_some();
-        self.memories.swap = used.swap.unwrap_or_default();
+        (self.memories.swap, self.memories.system_swap) = (used.swap, used.system_swap);
         for held in &used.held {
             if let Some(flight) = self.flights.get_mut(&held.id) {
                 let memory = &mut flight.memory;
@@ -233,7 +252,7 @@ impl Control {
                 let is_running = matches!(flight.place, Place::Running | Place::Starting);
                 memory.growth = if is_running { per_second(grown, passed) } else { 0 };
                 (memory.resident, memory.swapped) = (held.resident.0, held.swapped.0);
-                memory.is_fixed = held.fixed;
+                (memory.is_fixed, memory.swaps_to) = (held.fixed, held.swaps_to);
             }
         }
         let machines = self.memories.sites.len() as u64;
@@ -250,7 +269,8 @@ impl Control {
             self.memories.site_mut(machine).idle.clone_from(&idle);
             self.plan_memory(now, machine);
         }
-        self.memories.choose_look();
+        let took = self.clock.now().since(now);
+        self.memories.choose_look(took);
     }
 
     /// Plans that events asked for.
@@ -258,7 +278,7 @@ impl Control {
         for machine in self.memories.machines() {
             let site = self.memories.site(machine);
             let stay = site.planner.deadline().filter(|_| site.is_tense);
-            let stay = stay.map(|at| at.max(site.planned + PLAN_EVERY));
+            let stay = stay.map(|at| at.max(site.planned + site.pause));
             if site.plan_at.into_iter().chain(stay).any(|at| at <= now) {
                 self.plan_memory(now, machine);
             }
@@ -267,9 +287,11 @@ impl Control {
 
     /// Shows the planner one machine and does what it says.
     fn plan_memory(&mut self, now: Timestamp, machine: MachineId) {
+        let begun = self.clock.now();
         let (total, bands) = (self.memories.total, self.bands);
         let mut holders = Vec::new();
-        let (mut used, mut leaving, mut to_swap, mut is_tense) = (0, 0, 0, false);
+        let (mut used, mut leaving, mut is_tense) = (0, 0, false);
+        let mut swap_free = self.memories.swap_free();
         let next = self.flights.on(machine).filter(|f| f.place == Place::Preempted);
         let next = next.map(|flight| (rank(bands, flight), flight.work.id)).max().map(|(_, id)| id);
         for flight in self.flights.on(machine) {
@@ -278,7 +300,11 @@ impl Control {
             let is_ending = flight.ending.is_some();
             if is_ending || memory.whereabouts == Whereabouts::Leaving {
                 leaving += memory.resident;
-                to_swap += if is_ending { 0 } else { memory.resident };
+                if !is_ending {
+                    // Where more is on its way than fits, some of it will stay.
+                    let left = swap_free.without(memory.swaps_to, Bytes64(memory.resident));
+                    swap_free = left.unwrap_or_default();
+                }
             }
             let is_away = memory.whereabouts != Whereabouts::Ram;
             is_tense |= memory.waits || is_away || is_ending;
@@ -287,7 +313,6 @@ impl Control {
             }
         }
         holders.sort_by_key(|holder| holder.rank);
-        let swap_free = self.memories.swap_free(to_swap);
         let site = self.memories.site_mut(machine);
         let idle_bytes: u64 = site.idle.iter().map(|idle| idle.bytes.0).sum();
         used += idle_bytes;
@@ -305,24 +330,39 @@ impl Control {
         };
         let mut actions = Vec::new();
         site.planner.plan(now, &view, &mut actions);
-        let memory = Memory { total, used: Bytes64(used), swap_free };
+        let memory = Memory { total, used: Bytes64(used), swap_free: swap_free.sum() };
         self.cluster.tell_machine(machine, MachineInput::Memory(memory));
+        self.forget_executions(now, &actions);
         for action in actions {
             self.act_on_memory(now, action);
+        }
+        let pause = self.clock.now().since(begun).saturating_mul(LOOK_SHARE).max(PLAN_EVERY);
+        self.memories.site_mut(machine).pause = pause;
+    }
+
+    /// Before anybody leaves, executions that only wait are forgotten, up to the class of whoever
+    /// leaves: the store has them.
+    fn forget_executions(&mut self, now: Timestamp, actions: &[Action]) {
+        let class_of = |action: &Action| match action {
+            Action::Forget(class, _) => Some(*class),
+            Action::SwapOut(id, _) | Action::Kill(id, _) => {
+                self.flights.get(id).map(|flight| flight.work.class)
+            }
+            Action::Hold(..) | Action::Bring(..) => None,
+        };
+        let Some(highest) = actions.iter().filter_map(class_of).max() else { return };
+        for class in (0..=highest.0).map(ClassId) {
+            let shrunk = &mut self.memories.shrunk[usize::from(class.0)];
+            if shrunk.is_none_or(|at| now.since(at) >= SHRINK_EVERY) {
+                *shrunk = Some(now);
+                (self.on_scarce)(&self.prices.get(class).name);
+            }
         }
     }
 
     fn act_on_memory(&mut self, now: Timestamp, action: Action) {
         match action {
-            Action::Forget(class, _) => {
-                let name = self.prices.get(class).name.clone();
-                for executor in &self.executors {
-                    executor.reclaim(Reclaim::Class(&name));
-                    if class == ClassId(0) {
-                        executor.reclaim(Reclaim::Class(""));
-                    }
-                }
-            }
+            Action::Forget(class, reason) => self.free_idle(class, reason),
             Action::SwapOut(id, reason) => {
                 self.note(now, id, Reason::SwapOut(reason));
                 let waited = self.stop_for_memory(now, id);
@@ -346,6 +386,24 @@ impl Control {
             }
             Action::Bring(id, reason) => self.bring(now, id, reason),
             Action::Kill(id, reason) => self.kill_for_memory(now, id, reason),
+        }
+    }
+
+    /// Asks the warm sandboxes of a class to go.
+    fn free_idle(&mut self, class: ClassId, reason: FreeReason) {
+        let name = self.prices.get(class).name.clone();
+        let mut sandboxes = 0;
+        for executor in &self.executors {
+            let reclaimed = executor.reclaim(Reclaim::Class(&name));
+            sandboxes += reclaimed.sandboxes;
+            if class == ClassId(0) {
+                sandboxes += executor.reclaim(Reclaim::Class("")).sandboxes;
+            }
+        }
+        if sandboxes > 0 {
+            let why = Reason::SwapOut(reason).why(&self.prices);
+            tracing::debug!(class = name, sandboxes, %why, "warm sandboxes are asked to go");
+            self.memories.counts[usize::from(class.0)].idle_freed += sandboxes;
         }
     }
 
@@ -420,7 +478,7 @@ impl Control {
             total: self.memories.total,
             used: Bytes64(site.used),
             leaving: Bytes64(0),
-            swap_free: self.memories.swap_free(0),
+            swap_free: self.memories.swap_free(),
             holders: &holders,
             idle: &[],
         };
@@ -535,20 +593,25 @@ impl Control {
 }
 
 impl Memories {
-    /// What swap can still take, when so much more is on its way there.
-    fn swap_free(&self, leaving: u64) -> Bytes64 {
-        Bytes64(self.swap.total.0.saturating_sub(self.swap.used.0).saturating_sub(leaving))
+    /// What each swap could still take at the last look.
+    fn swap_free(&self) -> SwapRoom {
+        let free = |swap: Option<SwapUse>| {
+            swap.map_or(Bytes64(0), |swap| Bytes64(swap.total.0.saturating_sub(swap.used.0)))
+        };
+        SwapRoom { file: free(self.swap), system: free(self.system_swap) }
     }
 
     /// Looks the more often the less is free, for memory is taken without asking: four looks before
-    /// a function could fill it.
-    fn choose_look(&self) {
+    /// a function could fill it. The last look `took` so long: with very many functions it is the
+    /// looks that would fill the control thread, of which they get one part in ten.
+    fn choose_look(&self, took: Duration) {
         /// Faster than a core can touch new memory.
         const FILL_BYTES_PER_MICRO: u64 = 1_000;
         let free = |site: &Site| self.total.0.saturating_sub(site.used);
         let least = self.sites.iter().map(free).min().unwrap_or(0);
         let look = (least / FILL_BYTES_PER_MICRO / 4).clamp(micros(LOOK_TENSE), micros(LOOK_CALM));
-        self.look_micros.store(look, Ordering::Relaxed);
+        self.look_micros
+            .store(look.max(micros(took.saturating_mul(LOOK_SHARE))), Ordering::Relaxed);
     }
 }
 
@@ -584,6 +647,7 @@ fn holder(bands: Bands, flight: &Flight, now: Timestamp, is_next: bool) -> Holde
         growth: Bytes64(memory.growth),
         standing,
         whereabouts: if is_ending { Whereabouts::Leaving } else { memory.whereabouts },
+        swaps_to: memory.swaps_to,
         fixed: memory.is_fixed || memory.fixed_until.is_some_and(|until| now < until),
     }
 }

@@ -148,6 +148,8 @@ pub(crate) struct Control {
     pub(crate) ledger: Ledger,
     pub(crate) executors: Vec<Arc<dyn Executor>>,
     pub(crate) on_call: OnCall,
+    /// Told of a class whose executions that only wait are to be forgotten.
+    pub(crate) on_scarce: Box<dyn Fn(&str) + Send>,
     /// To the writer of receipts.
     pub(crate) outbox: Outbox,
     /// Receipts that the writer has not committed.

@@ -87,6 +87,8 @@ pub(crate) enum Message {
     Handed(InvocationId),
     /// The leases of this node are these from now on.
     Leases(Arc<[Lease]>),
+    /// Memory is scarce: keep no execution of this class that only waits. It is in the store.
+    Shrink(String),
     Stop,
 }
 
@@ -233,6 +235,7 @@ impl Executions {
                 self.leases = leases;
                 self.timers.read_anew();
             }
+            Message::Shrink(class) => self.shrink(&class),
             Message::Stop => {}
         }
     }
@@ -281,6 +284,16 @@ impl Executions {
         if let Some((reading, until)) = self.timers.wants(now) {
             recover::read_timers(&self.inner, &self.tokio, &self.leases, (reading, until));
         }
+    }
+
+    fn shrink(&mut self, class: &str) {
+        let before = self.slots.len();
+        self.slots.retain(|_, slot| match slot {
+            Slot::Hot(hot) => !hot.is_idle() || hot.row.class != class,
+            Slot::Loading(_) => true,
+        });
+        let forgotten = before - self.slots.len();
+        tracing::debug!(class, forgotten, "executions that wait are forgotten for their memory");
     }
 
     fn touch(&mut self, id: ExecutionId) {

@@ -21,7 +21,7 @@ mod victim;
 
 use core::cmp::Reverse;
 
-use model::{Bytes64, ClassId, CpuTime, InvocationId, Timestamp};
+use model::{Bytes64, ClassId, CpuTime, InvocationId, SwapPlace, SwapRoom, Timestamp};
 
 pub use self::planner::{Planner, Watermarks};
 pub use self::victim::{Candidate, KillReason, victim};
@@ -102,8 +102,10 @@ pub struct Holder {
     pub standing: Standing,
     /// Where its memory is.
     pub whereabouts: Whereabouts,
-    /// Whether it can be swapped out at all.
+    /// Whether it cannot be swapped out at all.
     pub fixed: bool,
+    /// Where it would go.
+    pub swaps_to: SwapPlace,
 }
 
 /// Warm sandboxes that run nothing.
@@ -125,7 +127,7 @@ pub struct View<'a> {
     /// Of `used`, what will be free without a further decision.
     pub leaving: Bytes64,
     /// What swap can still take, with what is on its way there counted as there.
-    pub swap_free: Bytes64,
+    pub swap_free: SwapRoom,
     /// All functions with memory and all that wait for some, lowest rank first.
     pub holders: &'a [Holder],
     /// Warm sandboxes, lowest class first.
@@ -195,7 +197,7 @@ pub enum EndReason {
     Full {
         /// Why it was this one.
         chosen: KillReason,
-        /// What swap could still take.
+        /// What its swap could still take.
         swap_free: Bytes64,
     },
     /// It needs more than the whole machine has.

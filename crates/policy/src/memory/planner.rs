@@ -4,11 +4,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use model::{Bytes64, InvocationId, Timestamp};
+use model::{Bytes64, ClassId, InvocationId, SwapRoom, Timestamp};
 
 use super::{
-    Action, BringReason, Candidate, EndReason, FreeReason, HoldReason, Holder, Rank, Standing,
-    View, Whereabouts, victim,
+    Action, BringReason, Candidate, EndReason, FreeReason, HoldReason, Holder, Idle, Rank,
+    Standing, View, Whereabouts, victim,
 };
 
 /// When memory is freed and how much, in percent of all of it and bounded in bytes.
@@ -75,7 +75,15 @@ pub struct Planner {
     sent: BTreeMap<InvocationId, (Timestamp, u32)>,
     /// Until when those that wait stay away, as of the last plan.
     absences: Vec<Timestamp>,
+    /// When the idle sandboxes of a class were last asked to go.
+    asked: BTreeMap<ClassId, Timestamp>,
 }
+
+/// Idle sandboxes that were asked to go count as on their way for so long; what is there then does
+/// not go.
+const IDLE_GOES: Duration = Duration::from_millis(250);
+/// They are asked again after so long.
+const IDLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A plan in the making.
 struct Draft<'a, 'o> {
@@ -84,12 +92,14 @@ struct Draft<'a, 'o> {
     /// Free now, and with what is leaving.
     free: u64,
     expected: u64,
-    swap_free: u64,
+    swap_free: SwapRoom,
     min: u64,
     low: u64,
     high: u64,
     /// Chosen to leave in this plan.
     gone: Vec<InvocationId>,
+    /// Classes whose idle sandboxes are on their way, in `expected` already.
+    going: Vec<ClassId>,
     out: &'o mut Vec<Action>,
 }
 
@@ -114,6 +124,7 @@ impl Planner {
             brought: BTreeMap::new(),
             sent: BTreeMap::new(),
             absences: Vec::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -153,13 +164,19 @@ impl Planner {
             now,
             free,
             expected: free.saturating_add(view.leaving.0),
-            swap_free: view.swap_free.0,
+            swap_free: view.swap_free,
             min,
             low,
             high,
             gone: Vec::new(),
+            going: Vec::new(),
             out,
         };
+        for idle in view.idle {
+            if self.asked.get(&idle.class).is_some_and(|at| now.since(*at) < IDLE_GOES) {
+                draft.goes(idle);
+            }
+        }
         self.serve_waiting(&mut draft);
         self.keep_watermarks(&mut draft);
         self.hold_growing(&mut draft);
@@ -244,7 +261,11 @@ impl Planner {
                     by_class: waiter.rank.class(),
                     needs: waiter.wants,
                 };
-                let (missing, now) = (needed - draft.expected, draft.now);
+                self.ask_idle(draft, needed, reason);
+                let (missing, now) = (needed.saturating_sub(draft.expected), draft.now);
+                if missing == 0 {
+                    return;
+                }
                 let may = |holder: &Holder| {
                     holder.rank < waiter.rank
                         && (holder.rank.class() < waiter.rank.class() || self.may_go(now, holder))
@@ -271,23 +292,39 @@ impl Planner {
         }
         let reason =
             FreeReason::Watermark { free: Bytes64(draft.expected), low: Bytes64(draft.low) };
-        let mut missing = draft.high - expected;
-        for idle in draft.view.idle.iter().filter(|idle| idle.bytes.0 > 0) {
-            if missing == 0 {
-                return;
-            }
-            draft.out.push(Action::Forget(idle.class, reason));
-            missing = missing.saturating_sub(idle.bytes.0);
+        self.ask_idle(draft, draft.high.saturating_add(coming), reason);
+        let expected = draft.expected.saturating_sub(coming);
+        let missing = draft.high.saturating_sub(expected);
+        if missing == 0 {
+            return;
         }
         let urgent = draft.low.saturating_sub(expected);
         let swap_refused = self.free_resting(draft, missing, urgent, reason);
-        let nothing_comes = draft.view.leaving.0 == 0 && draft.gone.is_empty();
+        let nothing_comes =
+            draft.view.leaving.0 == 0 && draft.gone.is_empty() && draft.going.is_empty();
         if nothing_comes && draft.expected < draft.min {
             if swap_refused {
                 draft.kill_lowest(None);
             } else {
                 draft.kill_too_large();
             }
+        }
+    }
+
+    /// Asks idle sandboxes to go, the lowest class first, until so much is expected to be free.
+    fn ask_idle(&mut self, draft: &mut Draft<'_, '_>, wanted: u64, reason: FreeReason) {
+        let view = draft.view;
+        for idle in view.idle.iter().filter(|idle| idle.bytes.0 > 0) {
+            if draft.expected >= wanted {
+                return;
+            }
+            let asked = self.asked.get(&idle.class);
+            if asked.is_some_and(|at| draft.now.since(*at) < IDLE_AGAIN) {
+                continue;
+            }
+            self.asked.insert(idle.class, draft.now);
+            draft.out.push(Action::Forget(idle.class, reason));
+            draft.goes(idle);
         }
     }
 
@@ -307,7 +344,7 @@ impl Planner {
             if freed >= missing || (in_use && freed >= urgent) {
                 break;
             }
-            if victim.fixed || victim.resident.0 > draft.swap_free {
+            if victim.fixed || draft.swap_free.without(victim.swaps_to, victim.resident).is_none() {
                 is_refused = true;
                 continue;
             }
@@ -351,6 +388,11 @@ impl Planner {
 }
 
 impl Draft<'_, '_> {
+    fn goes(&mut self, idle: &Idle) {
+        self.expected = self.expected.saturating_add(idle.bytes.0);
+        self.going.push(idle.class);
+    }
+
     fn bring(&mut self, holder: &Holder) {
         let needs = holder.wants;
         self.out.push(Action::Bring(holder.id, BringReason { free: Bytes64(self.free), needs }));
@@ -378,7 +420,9 @@ impl Draft<'_, '_> {
             arrived: holder.rank.arrived(),
         });
         if let Some((id, chosen)) = victim(candidates) {
-            let swap_free = Bytes64(self.swap_free);
+            let holder = self.view.holders.iter().find(|holder| holder.id == id);
+            let place = holder.expect("it was chosen from them").swaps_to;
+            let swap_free = self.swap_free.at(place);
             self.kill(id, EndReason::Full { chosen, swap_free });
         }
     }
@@ -456,7 +500,8 @@ impl Draft<'_, '_> {
                 break;
             }
             freed = freed.saturating_add(victim.resident.0);
-            match swap_left.checked_sub(victim.resident.0).filter(|_| !victim.fixed) {
+            let left = swap_left.without(victim.swaps_to, victim.resident);
+            match left.filter(|_| !victim.fixed) {
                 Some(left) => {
                     swap_left = left;
                     chosen.push(victim);
@@ -477,7 +522,8 @@ impl Draft<'_, '_> {
     fn send_out(&mut self, victim: &Holder, reason: FreeReason) {
         self.gone.push(victim.id);
         self.expected = self.expected.saturating_add(victim.resident.0);
-        self.swap_free = self.swap_free.saturating_sub(victim.resident.0);
+        let left = self.swap_free.without(victim.swaps_to, victim.resident);
+        self.swap_free = left.expect("it is sent only where there is room");
         self.out.push(Action::SwapOut(victim.id, reason));
     }
 }

@@ -20,6 +20,7 @@ fn holder(id: u64, class: u8, resident: u64, standing: Standing) -> Holder {
         standing,
         whereabouts: Whereabouts::Ram,
         fixed: false,
+        swaps_to: SwapPlace::File,
     }
 }
 
@@ -54,7 +55,7 @@ fn plan_with(
         total: Bytes64(TOTAL),
         used: Bytes64(holders.iter().map(in_ram).sum::<u64>() + idle_bytes),
         leaving: Bytes64(holders.iter().map(leaving).sum()),
-        swap_free: Bytes64(swap_free),
+        swap_free: SwapRoom { file: Bytes64(swap_free), ..SwapRoom::default() },
         holders: &holders,
         idle,
     };
@@ -166,6 +167,19 @@ fn the_idle_go_before_any_function_the_lowest_class_first() {
 }
 
 #[test]
+fn the_idle_go_for_a_waiter_too_and_what_does_not_go_is_not_counted_on() {
+    let idle = [Idle { class: ClassId(4), bytes: Bytes64(20) }];
+    let mut planner = Planner::new(Watermarks::NONE);
+    let all = || vec![holder(1, 0, 30, Later), holder(2, 2, 40, Later), waiting(3, 3, 25)];
+    let mut at = |now_ms| brief(&plan_with(&mut planner, now_ms, all(), 99, &idle));
+    assert_eq!(at(1_000), [('f', 4)]);
+    // They are on their way; then they are not.
+    assert_eq!(at(1_100), []);
+    assert_eq!(at(1_300), [('o', 1)]);
+    assert_eq!(at(2_000), [('f', 4)]);
+}
+
+#[test]
 fn the_highest_never_gives_way_and_is_killed_only_where_it_alone_has_too_much() {
     check(marks(), vec![holder(1, 2, 97, Running)], 99, &[]);
     check(marks(), vec![holder(1, 2, 101, Running)], 99, &[('k', 1)]);
@@ -242,7 +256,7 @@ fn a_low_one_does_not_begin_under_pressure_and_a_high_one_does() {
             total: Bytes64(TOTAL),
             used: Bytes64(used),
             leaving: Bytes64(0),
-            swap_free: Bytes64(99),
+            swap_free: SwapRoom { file: Bytes64(99), ..SwapRoom::default() },
             holders: &holders,
             idle: &[],
         };
@@ -250,4 +264,22 @@ fn a_low_one_does_not_begin_under_pressure_and_a_high_one_does() {
     };
     assert_eq!([admits(0, 90), admits(0, 91)], [true, false]);
     assert_eq!([admits(2, 91), admits(2, 97)], [true, false]);
+}
+
+#[test]
+fn each_goes_to_its_own_swap_and_one_that_is_full_holds_up_nobody_of_the_other() {
+    let process = |id| Holder { swaps_to: SwapPlace::System, ..holder(id, 0, 20, Later) };
+    let holders = vec![process(2), holder(1, 0, 20, Later), holder(3, 4, 55, Running)];
+    let room = SwapRoom { file: Bytes64(30), system: Bytes64(10) };
+    let view = View {
+        total: Bytes64(TOTAL),
+        used: Bytes64(95),
+        leaving: Bytes64(0),
+        swap_free: room,
+        holders: &holders,
+        idle: &[],
+    };
+    let mut actions = Vec::new();
+    Planner::new(marks()).plan(Timestamp(1_000), &view, &mut actions);
+    assert_eq!(brief(&actions), [('o', 1)]);
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use model::{Bytes64, ClassId, CpuTime, InvocationId, Timestamp};
+use model::{Bytes64, ClassId, CpuTime, InvocationId, SwapPlace, SwapRoom, Timestamp};
 use policy::memory::{
     Action, EndReason, FreeReason, Holder, Idle, Planner, Rank, Standing, View, Watermarks,
     Whereabouts,
@@ -288,6 +288,7 @@ impl Toy {
             },
             whereabouts: function.whereabouts,
             fixed: function.fixed,
+            swaps_to: SwapPlace::File,
         };
         let mut holders: Vec<Holder> = here.map(holder).collect();
         holders.sort_by_key(|holder| holder.rank);
@@ -302,7 +303,10 @@ impl Toy {
             total: Bytes64(self.total),
             used: Bytes64(self.used()),
             leaving: Bytes64(leaving),
-            swap_free: Bytes64(self.swap.saturating_sub(swapped + leaving)),
+            swap_free: SwapRoom {
+                file: Bytes64(self.swap.saturating_sub(swapped + leaving)),
+                ..SwapRoom::default()
+            },
             holders,
             idle: &self.idle,
         }

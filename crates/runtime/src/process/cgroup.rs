@@ -179,6 +179,11 @@ impl Tree {
                 Hierarchy::V2 => "memory.max",
             };
             fs::write(place.parent.join(file), memory_bytes.to_string())?;
+            if place.version == Hierarchy::V1 {
+                // At its limit the kernel would swap out whatever was not used for long, of whatever
+                // class. Whom to swap is the platform's to say; groups below have this from here.
+                let _ = fs::write(place.parent.join("memory.swappiness"), "0");
+            }
         }
         Ok(())
     }

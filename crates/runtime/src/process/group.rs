@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::cgroup::{Hierarchy, Place, Tree};
 use super::cores::Processor;
+use super::paging::Pages;
 use super::shared::unpoisoned;
 use super::sys::read_again;
 use crate::kernel::{self, Band};
@@ -30,6 +31,7 @@ pub(super) struct Group {
     stop: Stop,
     cpu: Usage,
     memory: Option<File>,
+    pages: Pages,
     oom: Option<(File, &'static str)>,
     /// Members, by kernel thread id.
     threads: PathBuf,
@@ -99,6 +101,7 @@ impl Group {
             stop,
             cpu,
             memory,
+            pages: Pages::new(&any.group(n), tree.memory.as_ref().map(|place| (place, n))),
             oom,
             threads: any.group(n).join(threads),
             scheduling: tree.cpu.as_ref().map(|place| open_scheduling(place, n)).transpose()?,
@@ -211,6 +214,11 @@ impl Group {
         let mut buffer = [0; 32];
         let text = self.memory.as_ref().and_then(|file| read_again(file, &mut buffer).ok());
         text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// Its memory, to be moved while it is stopped.
+    pub(super) const fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// Processes that the kernel killed here because memory ran out.

@@ -3,20 +3,22 @@
 //! Events are sent while the job is locked, so they come in the order of the changes they tell of,
 //! and none comes after `Finished`. Order of locks: job, pool, sandbox slot.
 
+mod swapping;
+
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use bytes::Bytes;
 use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 use tokio::sync::oneshot;
 
+use self::swapping::Whereabouts;
 use super::group::Group;
-use super::meter::MemoryMeter;
 use super::sandbox::{Next, Sandbox};
 use super::shared::{Shared, unpoisoned};
 use crate::executor::{CallResult, Ended, Event, Finished, Logs, Start};
 use crate::kernel::Band;
+use crate::meter::MemoryMeter;
 
 /// Looks in a row without CPU time used before a function counts as waiting. One alone could fall
 /// between our sending and its waking.
@@ -62,6 +64,7 @@ struct Inner {
     cpu_last: u64,
     quiet_looks: u32,
     memory: MemoryMeter,
+    whereabouts: Whereabouts,
     /// Answers to its calls that wait for `resume`.
     answers: Vec<(oneshot::Sender<CallResult>, CallResult)>,
 }
@@ -84,7 +87,8 @@ impl Job {
             cpu_before: 0,
             cpu_last: 0,
             quiet_looks: 0,
-            memory: MemoryMeter::default(),
+            memory: MemoryMeter::new(shared.clock.now()),
+            whereabouts: Whereabouts::Ram,
             answers: Vec::new(),
         };
         Arc::new(Self { start, shared, inner: Mutex::new(inner) })
@@ -139,7 +143,10 @@ impl Job {
         group.set_band(inner.band);
         inner.cpu_before = group.cpu_nanos();
         inner.cpu_last = inner.cpu_before;
-        inner.memory.sample(Instant::now(), group.memory_bytes());
+        // The start of a sandbox is the platform's work: the bill begins where it can run.
+        let now = self.shared.clock.now();
+        inner.memory = MemoryMeter::new(now);
+        inner.memory.sample(group.memory_bytes(), now);
         match inner.core {
             Core::Held => {
                 self.take_core(group, inner.band);
@@ -224,6 +231,7 @@ impl Job {
         }
         inner.core = Core::Held;
         inner.quiet_looks = 0;
+        self.goes_on_touching(&mut inner);
         if let Some(group) = inner.sandbox.as_ref().and_then(|sandbox| sandbox.group()) {
             self.take_core(group, inner.band);
             group.go_on();
@@ -284,7 +292,7 @@ impl Job {
     }
 
     /// Looks whether it waits, or has begun to use a core again.
-    pub(super) fn look(&self, now: Instant, with_memory: bool) {
+    pub(super) fn look(&self, with_memory: bool) {
         let mut inner = self.lock();
         let Some(sandbox) = inner.sandbox.clone() else { return };
         let Some(group) = sandbox.group() else { return };
@@ -292,7 +300,7 @@ impl Job {
             return;
         }
         if with_memory {
-            inner.memory.sample(now, group.memory_bytes());
+            inner.memory.sample(group.memory_bytes(), self.shared.clock.now());
         }
         let cpu = group.cpu_nanos();
         let is_quiet = cpu == inner.cpu_last;
@@ -316,7 +324,7 @@ impl Job {
 
     /// Memory it held at the last look.
     pub(super) fn memory(&self) -> Bytes64 {
-        self.lock().memory.held()
+        self.lock().memory.bytes()
     }
 
     /// Ends the invocation; whether it was this call that did.
@@ -333,21 +341,22 @@ impl Job {
             logs = sandbox.take_output();
             if let Some(group) = sandbox.group() {
                 cpu = group.cpu_nanos().saturating_sub(inner.cpu_before);
-                let held = group.memory_bytes();
-                inner.memory.sample(Instant::now(), held);
+                inner.memory.sample(group.memory_bytes(), self.shared.clock.now());
             }
         }
+        self.leaves_swap(&mut inner);
+        let (memory, memory_peak) = inner.memory.finish(self.shared.clock.now());
         let finished = Finished {
             id: self.id(),
             outcome: outcome.map(Ended::Answer),
-            used: Used { cpu: CpuTime(cpu), memory: inner.memory.used() },
-            memory_peak: inner.memory.peak(),
+            used: Used { cpu: CpuTime(cpu), memory },
+            memory_peak,
             logs,
         };
         self.shared.forget(self.id());
         if let Some(sandbox) = sandbox {
             match afterwards {
-                Afterwards::Keep => self.shared.keep(&sandbox),
+                Afterwards::Keep => self.shared.keep(&sandbox, &self.start.class),
                 Afterwards::Discard => self.shared.discard(&sandbox),
             }
         }

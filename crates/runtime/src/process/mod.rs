@@ -26,7 +26,8 @@ mod guard;
 mod init;
 mod interpreter;
 mod job;
-mod meter;
+mod pager;
+mod paging;
 mod payload;
 mod peer;
 mod place;
@@ -47,7 +48,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use model::{Bytes64, Failure, InvocationId};
+use model::{Bytes64, Failure, InvocationId, SwapPlace};
 use tokio::runtime::Handle;
 
 pub use self::warden::{WARDEN_ARG, warden_main};
@@ -56,12 +57,13 @@ use self::cgroup::Tree;
 use self::guard::Warden;
 use self::interpreter::Interpreter;
 use self::job::{Afterwards, Job};
+use self::pager::Pager;
 use self::shared::{Parts, Shared, unpoisoned};
 use self::wire::Plan;
 use crate::Clock;
 use crate::executor::{
-    Code, Condition, Events, Executor, Held, IdleUse, MemoryUse, Platform, Prepare, PrepareError,
-    Prepared, Reclaim, Start,
+    Code, Condition, Events, Executor, Held, MemoryUse, Platform, Prepare, PrepareError, Prepared,
+    Reclaim, Reclaimed, Start,
 };
 use crate::kernel::Band;
 use crate::package;
@@ -103,6 +105,8 @@ pub struct Config {
     pub idle_age: Duration,
     /// Cores that functions hold one at a time; none where they share them.
     pub cores: Option<usize>,
+    /// Most that is moved to the system's swap in a second, and back from it.
+    pub swap_bandwidth: Option<Bytes64>,
 }
 
 impl Config {
@@ -119,6 +123,7 @@ impl Config {
             idle_max: 64,
             idle_age: Duration::from_secs(600),
             cores: None,
+            swap_bandwidth: None,
         }
     }
 }
@@ -140,6 +145,7 @@ impl ProcessExecutor {
         let warden = Warden::start(&config, &interpreters, tree)?;
         let has_own_group = warden.tree.enter_server(warden.id());
         let (stops, stopping) = mpsc::channel::<Arc<Job>>();
+        let (pager, orders) = Pager::new(config.swap_bandwidth);
         let parts = Parts {
             config,
             events,
@@ -149,14 +155,16 @@ impl ProcessExecutor {
             interpreters,
             line: warden.line(),
             stops,
+            pager,
         };
         let shared = Shared::new(parts);
         let (guarding, sampling) = (Arc::clone(&shared), Arc::clone(&shared));
-        let threads = vec![
+        let mut threads = vec![
             named("process-warden", move || guard::run(&guarding, warden))?,
             named("process-stops", move || await_stops(&stopping))?,
             named("process-looks", move || sampler::run(&sampling))?,
         ];
+        threads.extend(orders.follow()?);
         shared.refill();
         Ok(Arc::new(Self { shared, has_own_group, threads: Mutex::new(threads) }))
     }
@@ -196,6 +204,13 @@ impl ProcessExecutor {
                 "processes: each function that holds a core has a processor to itself".into(),
             );
         }
+        lines.push(match self.shared.pager.usage() {
+            Some(swap) => format!("swap of processes: the system's, of {} bytes", swap.total.0),
+            None => String::from(
+                "no swap of processes: the system has none (swapon); where memory is full they \
+                 are killed by class",
+            ),
+        });
         lines.extend(self.shared.interpreters.iter().map(Interpreter::describe));
         lines
     }
@@ -280,29 +295,50 @@ impl Executor for ProcessExecutor {
 
     fn memory(&self) -> MemoryUse {
         let jobs = self.shared.jobs();
+        let system_swap = self.shared.pager.usage();
         let held = |job: &Arc<Job>| Held {
             id: job.id(),
             resident: job.memory(),
-            swapped: Bytes64(0),
-            fixed: true,
+            swapped: job.swapped(),
+            fixed: system_swap.is_none(),
+            swaps_to: SwapPlace::System,
         };
-        let idle = IdleUse { class: String::new(), bytes: self.shared.idle_memory() };
-        MemoryUse { held: jobs.iter().map(held).collect(), idle: vec![idle], swap: None }
+        MemoryUse {
+            held: jobs.iter().map(held).collect(),
+            idle: self.shared.idle_memory(),
+            swap: None,
+            system_swap,
+        }
+    }
+
+    fn swap_out(&self, id: InvocationId) {
+        if let Some(job) = self.shared.job(id) {
+            job.swap_out();
+        }
+    }
+
+    fn swap_in(&self, id: InvocationId) {
+        if let Some(job) = self.shared.job(id) {
+            job.swap_in();
+        }
     }
 
     fn condition(&self) -> Condition {
         self.shared.condition()
     }
 
-    fn reclaim(&self, which: Reclaim<'_>) {
-        let taken = {
-            let mut pool = unpoisoned(&self.shared.pool);
-            match which {
-                Reclaim::Function(tenant, function) => pool.take_function(tenant, function),
-                Reclaim::Class(_) | Reclaim::Idle => pool.take_all(),
+    fn reclaim(&self, which: Reclaim<'_>) -> Reclaimed {
+        let taken = match which {
+            Reclaim::Class(class) => return self.shared.free_idle(class),
+            Reclaim::Function(tenant, function) => {
+                unpoisoned(&self.shared.pool).take_function(tenant, function)
             }
+            Reclaim::Idle => unpoisoned(&self.shared.pool).take_all(),
         };
+        let bytes = taken.iter().filter_map(|sandbox| Some(sandbox.group()?.memory_bytes())).sum();
+        let reclaimed = Reclaimed { sandboxes: taken.len() as u64, bytes: Bytes64(bytes) };
         self.shared.discard_all(taken);
+        reclaimed
     }
 
     fn shutdown(&self) {

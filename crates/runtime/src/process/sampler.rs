@@ -22,7 +22,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let jobs = shared.jobs();
         looks = looks.wrapping_add(1);
         for job in &jobs {
-            job.look(now, looks.is_multiple_of(LOOKS_PER_MEMORY));
+            job.look(looks.is_multiple_of(LOOKS_PER_MEMORY));
         }
         let age_max = shared.config.idle_age;
         let (restless, old, is_restless, next_old) = {

@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use super::api;
 use super::group::Group;
 use super::job::{Afterwards, Job};
-use super::meter;
 use super::shared::{Shared, unpoisoned};
 use super::sys;
 use super::wire::{self, News, Recipe};
 use crate::executor::{Code, Logs, Start};
 use crate::kernel::Band;
+use crate::meter::LogBuffer;
 
 /// Most that is read from a program's output before others have a turn.
 const OUTPUT_PIECE_BYTES: usize = 64 << 10;
@@ -69,7 +69,7 @@ pub(super) struct Sandbox {
     /// Read end of the program's standard output and error.
     output: File,
     /// What it gave since the last invocation ended.
-    printed: Mutex<Logs>,
+    printed: Mutex<LogBuffer>,
 }
 
 #[derive(Default)]
@@ -235,11 +235,11 @@ impl Sandbox {
         let mut piece = vec![0; OUTPUT_PIECE_BYTES];
         for _ in 0..PIECES_MAX {
             match (&self.output).read(&mut piece) {
-                Ok(length) if length > 0 => meter::append(&mut printed, &piece[..length]),
+                Ok(length) if length > 0 => printed.push(&piece[..length]),
                 _ => break,
             }
         }
-        std::mem::take(&mut printed)
+        std::mem::take(&mut *printed).into_logs()
     }
 
     /// Follows the life of the sandbox until it ends.
@@ -304,7 +304,7 @@ impl Sandbox {
                 // Read and noted in one step, so that who takes the output misses nothing.
                 let mut printed = unpoisoned(&self.printed);
                 let length = output.get_ref().read(&mut piece)?;
-                meter::append(&mut printed, &piece[..length]);
+                printed.push(&piece[..length]);
                 Ok(length)
             });
             if matches!(read, Ok(Ok(0) | Err(_))) {

@@ -1,6 +1,6 @@
 //! What all parts of the executor share: the way to the warden, and who is where.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,13 +17,15 @@ use tokio::runtime::Handle;
 use super::Config;
 use super::cgroup::Tree;
 use super::cores::Cores;
+use super::group::Group;
 use super::interpreter::Interpreter;
 use super::job::{Afterwards, Job};
+use super::pager::Pager;
 use super::pool::Pool;
 use super::sandbox::{Claim, End, Owner, Sandbox};
 use super::wire::{self, Answer, Order, Plan, Recipe};
 use crate::Clock;
-use crate::executor::{Code, Condition, Events, Network, Platform};
+use crate::executor::{Code, Condition, Events, IdleUse, Network, Platform, Reclaimed};
 
 /// See the module.
 pub(super) struct Shared {
@@ -50,6 +52,9 @@ pub(super) struct Shared {
     pub(super) pool: Mutex<Pool>,
     more_ready: Condvar,
     stops: mpsc::Sender<Arc<Job>>,
+    pub(super) pager: Pager,
+    /// No interpreters are started ahead before that: memory was scarce.
+    refill_from: Mutex<Option<Instant>>,
     sampler: Mutex<Option<Thread>>,
 }
 
@@ -60,6 +65,9 @@ pub(super) struct Line {
     /// Its process.
     pub(super) id: u32,
 }
+
+/// After interpreters that had run nothing were given up for their memory.
+const REFILL_PAUSE: Duration = Duration::from_secs(10);
 
 const NO_WARDEN: &str = "the warden, which makes sandboxes, ended and is being started again";
 
@@ -73,6 +81,7 @@ pub(super) struct Parts {
     pub(super) interpreters: Vec<Interpreter>,
     pub(super) line: Line,
     pub(super) stops: mpsc::Sender<Arc<Job>>,
+    pub(super) pager: Pager,
 }
 
 /// A lock whose holder panicked protects data that is still whole: no step here leaves it half-way.
@@ -82,7 +91,7 @@ pub(super) fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, events, platform, tree, users_first, interpreters, line, stops } =
+        let Parts { config, events, platform, tree, users_first, interpreters, line, stops, pager } =
             parts;
         Arc::new(Self {
             clock: config.clock,
@@ -105,6 +114,8 @@ impl Shared {
             fewer_sandboxes: Condvar::new(),
             more_ready: Condvar::new(),
             stops,
+            pager,
+            refill_from: Mutex::new(None),
             sampler: Mutex::new(None),
         })
     }
@@ -187,6 +198,9 @@ impl Shared {
             }
             None => return Err(io::Error::other(format!("nothing runs {:?} here", code.runtime))),
         };
+        if language.is_some() {
+            self.refill_soon();
+        }
         let recipe = Recipe {
             n: 0,
             has_network: code.network == Network::Granted,
@@ -328,12 +342,13 @@ impl Shared {
     }
 
     /// Keeps a sandbox whose invocation has ended, for the next of its owner.
-    pub(super) fn keep(&self, sandbox: &Arc<Sandbox>) {
+    pub(super) fn keep(&self, sandbox: &Arc<Sandbox>, class: &str) {
         sandbox.release();
         let surplus = match sandbox.owner() {
             Some(owner) if !self.is_closed() => {
                 let pool = &mut unpoisoned(&self.pool);
-                pool.add_warm(owner, Arc::clone(sandbox), Instant::now(), self.config.idle_max)
+                let (class, idle_max) = (class.to_owned(), self.config.idle_max);
+                pool.add_warm(owner, class, Arc::clone(sandbox), idle_max)
             }
             _ => Some(Arc::clone(sandbox)),
         };
@@ -373,6 +388,9 @@ impl Shared {
     }
 
     pub(super) fn refill(self: &Arc<Self>) {
+        if unpoisoned(&self.refill_from).is_some_and(|from| Instant::now() < from) {
+            return;
+        }
         for language in 0..self.interpreters.len() {
             let missing =
                 unpoisoned(&self.pool).missing(language, self.config.pool_per_interpreter);
@@ -402,10 +420,39 @@ impl Shared {
         !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    pub(super) fn idle_memory(&self) -> Bytes64 {
+    /// What idle sandboxes hold, by the class of what they last ran.
+    pub(super) fn idle_memory(&self) -> Vec<IdleUse> {
         let idle = unpoisoned(&self.pool).idle();
-        let bytes = idle.iter().filter_map(|sandbox| Some(sandbox.group()?.memory_bytes()));
-        Bytes64(bytes.sum())
+        let mut by_class: BTreeMap<String, u64> = BTreeMap::new();
+        for (class, sandbox) in idle {
+            let bytes = sandbox.group().map_or(0, Group::memory_bytes);
+            *by_class.entry(class).or_default() += bytes;
+        }
+        let idle = |(class, bytes)| IdleUse { class, bytes: Bytes64(bytes) };
+        by_class.into_iter().map(idle).collect()
+    }
+
+    /// Asks the idle sandboxes of a class to go, for memory is scarce.
+    pub(super) fn free_idle(&self, class: &str) -> Reclaimed {
+        let mut room = self.pager.usage().map_or(0, |swap| swap.total.0 - swap.used.0);
+        let mut freed = 0;
+        let may_leave = |sandbox: &Sandbox| {
+            let bytes = sandbox.group().map_or(0, Group::memory_bytes);
+            let left = room.checked_sub(bytes).filter(|_| bytes > 0);
+            room = left.unwrap_or(room);
+            left.is_some()
+        };
+        let going = unpoisoned(&self.pool).ask_to_go(class, Instant::now(), may_leave);
+        for sandbox in going.out.iter().chain(&going.forgotten) {
+            freed += sandbox.group().map_or(0, Group::memory_bytes);
+        }
+        going.out.iter().for_each(|sandbox| self.pager.send_idle(sandbox));
+        let sandboxes = going.out.len() + going.forgotten.len();
+        if class.is_empty() && !going.forgotten.is_empty() {
+            *unpoisoned(&self.refill_from) = Some(Instant::now() + REFILL_PAUSE);
+        }
+        self.discard_all(going.forgotten);
+        Reclaimed { sandboxes: sandboxes as u64, bytes: Bytes64(freed) }
     }
 
     pub(super) fn set_sampler(&self, thread: Thread) {
@@ -436,6 +483,7 @@ impl Shared {
             let _ = shutdown(line.socket.as_raw_fd(), Shutdown::Both);
         }
         self.closing.notify_all();
+        self.pager.stop();
         self.wake_sampler();
     }
 }

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -181,6 +182,62 @@ pub(super) fn watchable(file: File) -> io::Result<AsyncFd<File>> {
     // SAFETY: the file owns its descriptor, gives the same one each time, and is closed only when
     // the `AsyncFd`, which owns it from now on, has let go of it.
     unsafe { AsyncFd::register(file) }.map_err(Into::into)
+}
+
+/// What [`advise`] says of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Move it to swap.
+    PageOut,
+    /// Read it back.
+    WillNeed,
+}
+
+/// Names a process of this machine for ever.
+pub(super) fn open_process(id: libc::pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers.
+    owned_result(unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0) })
+}
+
+/// Says so of memory of another process; how many bytes of the ranges, in their order, were seen
+/// to.
+pub(super) fn advise(
+    process: BorrowedFd<'_>,
+    ranges: &[Range<usize>],
+    advice: Advice,
+) -> io::Result<usize> {
+    let advice = match advice {
+        Advice::PageOut => libc::MADV_PAGEOUT,
+        Advice::WillNeed => libc::MADV_WILLNEED,
+    };
+    let vector = |range: &Range<usize>| libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(range.start),
+        iov_len: range.len(),
+    };
+    let vectors: Vec<libc::iovec> = ranges.iter().map(vector).collect();
+    // SAFETY: the vectors live for the call. What they name is in another process, and neither
+    // advice changes what that reads there.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            vectors.as_ptr(),
+            vectors.len(),
+            advice,
+            0,
+        )
+    };
+    usize::try_from(done).map_err(|_| io::Error::last_os_error())
+}
+
+/// The system's swap in bytes: all of it, and what is free.
+pub(super) fn system_swap() -> io::Result<(u64, u64)> {
+    // SAFETY: all zero is a valid `sysinfo`, which the call fills.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: it lives for the call.
+    check(unsafe { libc::sysinfo(&raw mut info) }.into())?;
+    let unit = u64::from(info.mem_unit.max(1));
+    Ok((info.totalswap.saturating_mul(unit), info.freeswap.saturating_mul(unit)))
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {

@@ -17,7 +17,6 @@ mod extents;
 mod faults;
 mod pages;
 mod sum;
-mod throttle;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -34,8 +33,8 @@ pub use self::codec::Coding;
 use self::extents::{Extent, Extents};
 pub use self::faults::Faults;
 pub(crate) use self::pages::{PAGE, Pagemap, Region};
-use self::throttle::Throttle;
 use crate::executor::SwapUse;
+use crate::throttle::Throttle;
 
 /// Bytes moved in one step; between two, others are looked at.
 const PIECE_BYTES: usize = 1 << 20;

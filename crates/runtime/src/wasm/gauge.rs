@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use model::Timestamp;
 
 use super::job::{Job, unpoisoned};
-use super::meter::MemoryMeter;
 use crate::kernel;
+use crate::meter::MemoryMeter;
 use crate::swap::{Pagemap, Region};
 
 /// Between two looks.
@@ -117,9 +117,11 @@ impl Gauge {
         std::thread::sleep(LOOK_EVERY);
     }
 
-    /// Looks at a job that is about to end, a last time.
+    /// Looks at a job that is about to end, a last time. Freeing a large memory takes long, and is
+    /// not the function's.
     pub(super) fn last_look(&self, job: &Job) {
         job.measure(&self.pagemap);
+        job.close_bill();
     }
 }
 

@@ -17,11 +17,11 @@ use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 
 use self::swapping::Whereabouts;
-use super::meter::{LogBuffer, MemoryMeter};
 use super::tenant::Tenant;
 use crate::Clock;
 use crate::executor::{Code, Ended, Event, Events, Finished, Start};
 use crate::kernel::{self, Band};
+use crate::meter::{LogBuffer, MemoryMeter};
 use crate::swap::Region;
 
 /// A function on its own stack; ready when it has ended.
@@ -279,6 +279,7 @@ impl Job {
         // Loading and instantiating were the platform's work: the function's own time begins here.
         self.cpu_nanos.store(0, Ordering::Relaxed);
         self.poll_began_nanos.store(kernel::thread_cpu_nanos(), Ordering::Relaxed);
+        unpoisoned(&self.memory).begin(self.clock.now());
         self.change(|control, now| {
             control.outbox.push_back(Event::Running { id: self.id, at: now(), cold: true });
         });

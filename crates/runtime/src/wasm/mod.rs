@@ -21,7 +21,6 @@ mod host;
 mod job;
 mod load;
 mod memory;
-mod meter;
 mod program;
 mod swapper;
 mod tenant;
@@ -36,7 +35,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::{Bytes64, Failure, FailureKind, InvocationId, TenantName, limits};
+use model::{Bytes64, Failure, FailureKind, InvocationId, SwapPlace, TenantName, limits};
 
 pub use self::durable::parts as image_parts;
 use self::gauge::Gauge;
@@ -50,7 +49,7 @@ use self::worker::Workers;
 use crate::Clock;
 use crate::executor::{
     Events, Executor, Held, IdleUse, MemoryUse, Platform, Prepare, PrepareError, Prepared, Reclaim,
-    Start,
+    Reclaimed, Start,
 };
 use crate::kernel::Band;
 use crate::swap::{Swap, SwapOptions};
@@ -294,12 +293,14 @@ impl Executor for WasmExecutor {
             resident: job.memory_now(),
             swapped: job.swapped_now(),
             fixed: self.swapper.is_none() || !job.has_region(),
+            swaps_to: SwapPlace::File,
         };
         MemoryUse {
             held: jobs.iter().map(held).collect(),
             // What pools keep belongs to no class.
             idle: vec![IdleUse { class: String::new(), bytes: Bytes64(idle) }],
             swap: self.swapper.as_ref().map(|swapper| swapper.swap().usage()),
+            system_swap: None,
         }
     }
 
@@ -323,7 +324,7 @@ impl Executor for WasmExecutor {
         vec![swap.unwrap_or_else(|| "no swap of Wasm functions: --swap is not set".to_owned())]
     }
 
-    fn reclaim(&self, which: Reclaim<'_>) {
+    fn reclaim(&self, which: Reclaim<'_>) -> Reclaimed {
         match which {
             Reclaim::Function(tenant, function) => {
                 let tenant = unpoisoned(&self.tenants).get(tenant).cloned();
@@ -337,6 +338,8 @@ impl Executor for WasmExecutor {
                 tenants.iter().for_each(|tenant| tenant.forget(None));
             }
         }
+        // Pools keep memory, not sandboxes.
+        Reclaimed::default()
     }
 
     fn shutdown(&self) {

@@ -93,6 +93,7 @@ impl House {
             idle_max: 16,
             idle_age: Duration::from_secs(600),
             cores: std::thread::available_parallelism().ok().map(usize::from),
+            swap_bandwidth: None,
         };
         let log = Arc::new(Log::default());
         let sink = Arc::clone(&log);
@@ -165,6 +166,10 @@ impl House {
     }
 
     pub(crate) fn start(&self, code: &Arc<Code>, payload: &str) -> InvocationId {
+        self.start_in(code, payload, "standard")
+    }
+
+    pub(crate) fn start_in(&self, code: &Arc<Code>, payload: &str, class: &str) -> InvocationId {
         let n = self.next_id.fetch_add(1, Ordering::Relaxed);
         let id = InvocationId(u128::from(n));
         self.executor.start(Start {
@@ -172,7 +177,7 @@ impl House {
             code: Arc::clone(code),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             band: Band::Normal { nice: 0 },
-            class: "standard".into(),
+            class: class.into(),
             deadline: Timestamp::from_millis(4_000_000_000_000),
             token: format!("token-{n}"),
             traceparent: Some("00-trace".into()),

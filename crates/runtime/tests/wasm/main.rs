@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what surrounds a test may panic as the test may")]
 
 mod artifacts;
+mod bills;
 mod calls;
 mod durable;
 mod durable_deploy;

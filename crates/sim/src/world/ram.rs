@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Bytes64, CpuTime, MachineId, Timestamp};
+use model::{Bytes64, CpuTime, MachineId, SwapPlace, SwapRoom, Timestamp};
 use policy::Memory;
 use policy::memory::{Action, Holder, Planner, Rank, Standing, View, Whereabouts};
 
@@ -178,6 +178,7 @@ fn holder_of(config: &MemoryConfig, job: &Entry, standing: Standing) -> Holder {
         standing,
         whereabouts: if job.swapped > 0 { Whereabouts::Swap } else { Whereabouts::Ram },
         fixed: false,
+        swaps_to: SwapPlace::File,
     }
 }
 
@@ -320,7 +321,10 @@ impl World {
             total: Bytes64(config.ram),
             used: Bytes64(site.used),
             leaving: Bytes64(site.leaving),
-            swap_free: Bytes64(config.swap - site.swapped),
+            swap_free: SwapRoom {
+                file: Bytes64(config.swap - site.swapped),
+                ..SwapRoom::default()
+            },
             holders: &holders,
             idle: &[],
         };

@@ -98,6 +98,11 @@ impl Job {
         }
     }
 
+    /// Its memory is not on its bill any more.
+    pub(in crate::wasm) fn close_bill(&self) {
+        unpoisoned(&self.memory).close(self.clock.now());
+    }
+
     /// What it has in swap.
     pub(in crate::wasm) fn swapped_now(&self) -> Bytes64 {
         match &self.lock().memory {

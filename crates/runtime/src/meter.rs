@@ -7,47 +7,65 @@ use crate::executor::Logs;
 /// Memory in RAM over time, from looks at it. Between two looks it is taken to have changed evenly;
 /// before the first, to have been there from the beginning.
 #[derive(Debug)]
-pub(super) struct MemoryMeter {
+pub(crate) struct MemoryMeter {
     bytes: u64,
     peak: u64,
     since: Timestamp,
     is_first: bool,
+    is_closed: bool,
     /// Bytes times nanoseconds until `since`, doubled.
     byte_nanos: u128,
     /// What the quick way to count counted too much at the last exact look.
-    pub(super) quick_excess: u64,
+    pub(crate) quick_excess: u64,
     /// When the next exact look is due.
-    pub(super) exact_from: Timestamp,
+    pub(crate) exact_from: Timestamp,
 }
 
 impl MemoryMeter {
-    pub(super) const fn new(now: Timestamp) -> Self {
+    pub(crate) const fn new(now: Timestamp) -> Self {
         Self {
             bytes: 0,
             peak: 0,
             since: now,
             is_first: true,
+            is_closed: false,
             byte_nanos: 0,
             quick_excess: 0,
             exact_from: Timestamp(0),
         }
     }
 
+    /// It begins to be counted: what was before was the platform's work.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn begin(&mut self, now: Timestamp) {
+        (self.since, self.byte_nanos) = (now, 0);
+    }
+
     /// It was looked at.
-    pub(super) fn sample(&mut self, bytes: u64, now: Timestamp) {
+    pub(crate) fn sample(&mut self, bytes: u64, now: Timestamp) {
         let before = if std::mem::replace(&mut self.is_first, false) { bytes } else { self.bytes };
         self.count(u128::from(before) + u128::from(bytes), now);
         self.set(bytes);
     }
 
     /// It changes now, at once: it was moved out of RAM or back.
-    pub(super) fn jump(&mut self, bytes: u64, now: Timestamp) {
+    pub(crate) fn jump(&mut self, bytes: u64, now: Timestamp) {
         self.count(2 * u128::from(self.bytes), now);
         self.is_first = false;
         self.set(bytes);
     }
 
+    /// What is there from now on is the platform's to free.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.count(2 * u128::from(self.bytes), now);
+        self.is_closed = true;
+    }
+
     fn count(&mut self, twice: u128, now: Timestamp) {
+        if self.is_closed {
+            return;
+        }
         self.byte_nanos += twice * now.since(self.since).as_nanos();
         self.since = self.since.max(now);
     }
@@ -57,12 +75,12 @@ impl MemoryMeter {
         self.peak = self.peak.max(bytes);
     }
 
-    pub(super) const fn bytes(&self) -> Bytes64 {
+    pub(crate) const fn bytes(&self) -> Bytes64 {
         Bytes64(self.bytes)
     }
 
     /// The memory is gone; what it came to, rounded half up, and the most there was at once.
-    pub(super) fn finish(&mut self, now: Timestamp) -> (ByteSeconds, Bytes64) {
+    pub(crate) fn finish(&mut self, now: Timestamp) -> (ByteSeconds, Bytes64) {
         const TWICE_A_SECOND: u128 = 2_000_000_000;
         self.jump(0, now);
         let rounded = (self.byte_nanos + TWICE_A_SECOND / 2) / TWICE_A_SECOND;
@@ -72,20 +90,20 @@ impl MemoryMeter {
 
 /// What a function printed, up to [`limits::LOG_BYTES_MAX`]; the rest is counted.
 #[derive(Debug, Default)]
-pub(super) struct LogBuffer {
+pub(crate) struct LogBuffer {
     bytes: Vec<u8>,
     dropped: u64,
 }
 
 impl LogBuffer {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let room = limits::LOG_BYTES_MAX - self.bytes.len();
         let (kept, dropped) = bytes.split_at(room.min(bytes.len()));
         self.bytes.extend_from_slice(kept);
         self.dropped = self.dropped.saturating_add(dropped.len() as u64);
     }
 
-    pub(super) fn into_logs(self) -> Logs {
+    pub(crate) fn into_logs(self) -> Logs {
         Logs { bytes: self.bytes, dropped: self.dropped }
     }
 }

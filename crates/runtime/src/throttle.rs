@@ -9,19 +9,19 @@ use model::Bytes64;
 const BURST: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     bytes_per_s: Option<u64>,
     free_from: Mutex<Instant>,
 }
 
 impl Throttle {
-    pub(super) fn new(bandwidth: Option<Bytes64>) -> Self {
+    pub(crate) fn new(bandwidth: Option<Bytes64>) -> Self {
         let bytes_per_s = bandwidth.map(|bandwidth| bandwidth.0.max(1));
         Self { bytes_per_s, free_from: Mutex::new(Instant::now()) }
     }
 
     /// Waits until so many bytes may have been moved.
-    pub(super) fn pay(&self, bytes: u64) {
+    pub(crate) fn pay(&self, bytes: u64) {
         let Some(bytes_per_s) = self.bytes_per_s else { return };
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_s);
         let length = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

@@ -1,0 +1,89 @@
+//! What a function is billed for its memory, against what it had.
+
+#![expect(clippy::print_stdout, reason = "the figures are for who reads the test's output")]
+
+use std::time::{Duration, SystemTime};
+
+use runtime::Executor as _;
+use runtime::swap::SwapOptions;
+use runtime::wasm::WasmOptions;
+
+use crate::house::House;
+
+const MIB: u64 = 1 << 20;
+
+/// Points of a line: seconds since 1970, and MiB.
+type Points = Vec<(f64, f64)>;
+
+/// What the guest `steps` told.
+fn told(answer: &str) -> Points {
+    let point = |line: &str| {
+        let (micros, mib) = line.split_once(' ').unwrap();
+        (micros.parse::<f64>().unwrap() / 1e6, mib.parse().unwrap())
+    };
+    answer.lines().map(point).collect()
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// MiB × seconds below the line.
+fn area(points: &Points) -> f64 {
+    points.windows(2).map(|two| (two[1].0 - two[0].0) * (two[0].1 + two[1].1) / 2.0).sum()
+}
+
+#[track_caller]
+fn check(billed: u64, truth: f64) {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2⁵³")]
+    let billed = billed as f64 / MIB as f64;
+    let ratio = billed / truth;
+    println!("billed {billed:.2} MiB·s, in truth {truth:.2}: {ratio:.4}");
+    assert!((0.95..1.05).contains(&ratio), "billed {billed} MiB·s, in truth {truth}");
+}
+
+#[test]
+fn a_function_that_grows_is_billed_what_it_had_within_five_percent() {
+    let house = House::with(WasmOptions { pool_slots: 4, ..WasmOptions::default() });
+    let code = house.deploy("steps");
+    for payload in ["24 8 15 0", "6 1 40 0", "3 64 50 0"] {
+        let finished = house.run(&code, payload);
+        let answer = String::from_utf8(finished.answer().unwrap().to_vec()).unwrap();
+        check(finished.used.memory.0, area(&told(&answer)));
+    }
+}
+
+#[test]
+fn one_whose_memory_leaves_and_comes_back_is_billed_for_the_time_it_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::with(WasmOptions {
+        pool_slots: 4,
+        swap: Some(SwapOptions::new(folder.path().to_owned(), model::Bytes64(256 * MIB))),
+        ..WasmOptions::default()
+    });
+    let code = house.deploy("steps");
+    let id = house.start(&code, "8 8 15 600");
+    house.events.wait_count(id, "blocked", 1);
+    let leaves = SystemTime::now();
+    house.executor.swap_out(id);
+    house.events.wait_count(id, "swapped-out", 1);
+    let is_out = SystemTime::now();
+    house.events.wait_count(id, "unblocked", 1);
+    let comes = SystemTime::now();
+    house.executor.swap_in(id);
+    house.events.wait_count(id, "swapped-in", 1);
+    let is_back = SystemTime::now();
+    let finished = house.finished(id);
+    let answer = String::from_utf8(finished.answer().unwrap().to_vec()).unwrap();
+    let mut points = told(&answer);
+    let end = points.pop().unwrap();
+    points.push((seconds(leaves), 64.0));
+    points.push((seconds(is_out), 0.0));
+    points.push((seconds(comes), 0.0));
+    // Its room is taken from the moment on which it begins to come back.
+    points.push((seconds(comes), 64.0));
+    points.push((seconds(is_back), 64.0));
+    points.push(end);
+    assert!(comes.duration_since(is_out).unwrap() > Duration::from_millis(200));
+    check(finished.used.memory.0, area(&points));
+}
