@@ -1,7 +1,7 @@
 //! Durable functions in Python: CPython itself, which suspends while it reads its input.
 //!
 //! The interpreter is not part of the source (`cargo xtask python` makes it). Where it is missing,
-//! these tests say so and do nothing. Compiling it takes long, so each test does much in one house.
+//! these tests say so and do nothing.
 
 #![expect(clippy::print_stdout, reason = "a test says that it was skipped")]
 
@@ -48,7 +48,7 @@ fn echo(ask: &Ask) -> Resolution {
 fn python_goes_on_in_another_process_with_locals_and_heap_intact() {
     let Some(interpreter) = interpreter() else { return };
     let source = example("nested.py");
-    let houses = [House::new(), House::new()];
+    let houses = [House::with_shared_programs(), House::with_shared_programs()];
     let houses = houses.map(|house| (deploy(&house, &interpreter, &source), house));
     let mut execution = Execution::new("unused", "2");
     let finished = execution.run_in(&houses, echo);
@@ -63,13 +63,13 @@ fn python_goes_on_in_another_process_with_locals_and_heap_intact() {
 #[test]
 fn python_asks_for_what_its_author_wrote_and_gets_how_it_ended() {
     let Some(interpreter) = interpreter() else { return };
-    let house = House::new();
+    let house = House::with_shared_programs();
     order_is_approved(&house, &deploy(&house, &interpreter, &example("order.py")));
     failures_are_raised(&house, &interpreter);
     nothing_is_waited_for(&house, &interpreter);
     what_goes_wrong_is_told(&house, &interpreter);
     chance_and_time_are_the_present_ones(&house, &interpreter);
-    frames_beyond_the_room_are_a_failure(&house, &interpreter);
+    calls_nest_deep_in_python_and_less_deep_through_c(&house, &interpreter);
 }
 
 fn order_is_approved(house: &House, code: &Code) {
@@ -148,6 +148,14 @@ fn what_goes_wrong_is_told(house: &House, interpreter: &[u8]) {
         ("lamp = 1\n", "the function exports no `handler`"),
         ("import fermata\ndef handler(x):\n    fermata.wait_any()\n", "StopIteration"),
         ("import fermata\ndef handler(x):\n    fermata.call('x' * 1000)\n", "malformed"),
+        (
+            "import fermata\ndef handler(x):\n    fermata.call('x', 'y' * (1 << 20))\n",
+            "over the cap",
+        ),
+        (
+            "import fermata\ndef handler(x):\n    fermata.call('x', 'y' * (1 << 21))\n",
+            "over the cap",
+        ),
     ] {
         let finished = first(house, &deploy(house, interpreter, source), "1");
         assert_eq!(finished.answer().unwrap_err().kind, FailureKind::Exited, "{source}");
@@ -188,21 +196,37 @@ fn chance_and_time_are_the_present_ones(house: &House, interpreter: &[u8]) {
     }
 }
 
-fn frames_beyond_the_room_are_a_failure(house: &House, interpreter: &[u8]) {
-    // Each level goes through C, so it has frames on the engine's stack, not only Python's own.
+/// Each level of `through_c` takes of the interpreter's own C stack, which its builders made 64 KiB;
+/// those of `plain` do not.
+fn calls_nest_deep_in_python_and_less_deep_through_c(house: &House, interpreter: &[u8]) {
     let source = "import fermata\n\
-                  def dig(depth):\n\
+                  def through_c(depth):\n\
                   \x20   if depth == 0:\n\
                   \x20       fermata.sleep(1)\n\
                   \x20       return 0\n\
-                  \x20   return max(map(dig, [depth - 1])) + 1\n\
-                  def handler(depth):\n\
-                  \x20   return dig(depth)\n";
+                  \x20   return max(map(through_c, [depth - 1])) + 1\n\
+                  def plain(depth):\n\
+                  \x20   if depth == 0:\n\
+                  \x20       fermata.sleep(1)\n\
+                  \x20       return 0\n\
+                  \x20   return plain(depth - 1) + 1\n\
+                  def handler(x):\n\
+                  \x20   return globals()[x[0]](x[1])\n";
     let code = deploy(house, interpreter, source);
-    let mut execution = Execution::new("unused", "100");
-    assert!(execution.next_in(house, &code, Vec::new()).is_none());
-    let finished = execution.next_in(house, &code, vec![(OpId(1), ok(""))]).unwrap();
-    assert_eq!(text(&finished), "100");
+    for (payload, answer) in [("[\"through_c\", 40]", "40"), ("[\"plain\", 900]", "900")] {
+        let mut execution = Execution::new("unused", payload);
+        assert!(execution.next_in(house, &code, Vec::new()).is_none());
+        let finished = execution.next_in(house, &code, vec![(OpId(1), ok(""))]).unwrap();
+        assert_eq!(text(&finished), answer);
+    }
+    let too_deep = [
+        ("[\"through_c\", 500]", FailureKind::Trapped),
+        ("[\"plain\", 2000]", FailureKind::Exited),
+    ];
+    for (payload, kind) in too_deep {
+        let failure = first(house, &code, payload).answer().unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure:?}");
+    }
 }
 
 fn first(house: &House, code: &Code, payload: &str) -> Finished {

@@ -27,6 +27,9 @@ pub(crate) struct House {
     pub(crate) events: Arc<Seen>,
     pub(crate) calls: Arc<Calls>,
     directory: tempfile::TempDir,
+    /// Where artifacts go instead of `directory`, each in a folder that goes with it.
+    parent: Option<PathBuf>,
+    shared: Mutex<Vec<tempfile::TempDir>>,
     next: AtomicU64,
 }
 
@@ -153,6 +156,14 @@ impl House {
         Self::with(WasmOptions { pool_slots: 8, ..WasmOptions::default() })
     }
 
+    /// One that finds what others like it compiled, in this run of the tests or an earlier one: for
+    /// interpreters, whose compilation takes long.
+    pub(crate) fn with_shared_programs() -> Self {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+        std::fs::create_dir_all(&parent).unwrap();
+        Self { parent: Some(parent), ..Self::new() }
+    }
+
     pub(crate) fn with(options: WasmOptions) -> Self {
         let (events, calls) = (Arc::new(Seen::default()), Arc::new(Calls::default()));
         let sink = Arc::clone(&events);
@@ -160,7 +171,8 @@ impl House {
         let sink = Arc::new(move |event| sink.push(event));
         let executor = WasmExecutor::open(options, Clock::new(), platform, sink).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        Self { executor, events, calls, directory, next: AtomicU64::new(1) }
+        let (parent, shared) = (None, Mutex::default());
+        Self { executor, events, calls, directory, parent, shared, next: AtomicU64::new(1) }
     }
 
     /// A committed guest, prepared, as a function of that name of tenant `acme`.
@@ -222,6 +234,12 @@ impl House {
     }
 
     pub(crate) fn new_dir(&self) -> PathBuf {
+        if let Some(parent) = &self.parent {
+            let directory = tempfile::tempdir_in(parent).unwrap();
+            let path = directory.path().to_owned();
+            self.shared.lock().unwrap().push(directory);
+            return path;
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let directory = self.directory.path().join(number.to_string());
         std::fs::create_dir(&directory).unwrap();

@@ -1,6 +1,7 @@
 //! Standard input, output and error.
 
 use bytes::Buf;
+use model::limits;
 use wasmtime::{Caller, Linker};
 
 use super::super::durable;
@@ -142,8 +143,8 @@ fn write_request(
     part_count: u32,
     to: u32,
 ) -> wasmtime::Result<i32> {
-    /// The words of a request, beside a payload.
-    const WORDS_BYTES_MAX: usize = 64 << 10;
+    /// The words of a request: at most a wait for all that can be open.
+    const WORDS_BYTES_MAX: usize = (limits::OPEN_OPS_MAX + 1) * 21;
     let mut guest = Guest::of(caller, "fd_write")?;
     if part_count > PARTS_MAX {
         return Ok(errno::INVAL);
