@@ -42,8 +42,8 @@ fn a_damaged_image_is_refused_wherever_it_is_damaged() {
 fn an_image_of_other_code_or_a_later_format_is_refused() {
     refused("order", image().to_vec(), "of other code");
     let mut later = image().to_vec();
-    later[14] = 2;
-    refused("nested", later, "its format is 2");
+    later[14] = 3;
+    refused("nested", later, "its format is 3");
 }
 
 #[test]
