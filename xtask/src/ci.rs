@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use crate::command::{self, run_with};
-use crate::{deps, guests, setup, tidy};
+use crate::{corpus, deps, guests, setup, tidy};
 
 /// Broken links are errors. One to a private item is none: whoever reads it has the source.
 const RUSTDOC: &str = "-D warnings -A rustdoc::private_intra_doc_links";
@@ -26,7 +26,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let doc = ["doc", "--release", "--workspace", "--no-deps", "--quiet"];
         run_with("cargo", doc, &[("RUSTDOCFLAGS", RUSTDOC)])
     })?;
-    step("tests", || run_tests(&[]))
+    step("tests", || run_tests(&[]))?;
+    step("corpus", corpus::stepfunctions_if_there)
 }
 
 /// Installs what the tests need and runs them.

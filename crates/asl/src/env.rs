@@ -65,6 +65,20 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A random UUID.
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        let (high, low) = (self.draw(), self.draw());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            high >> 16 & 0xffff,
+            high & 0xfff,
+            (low >> 48 & 0x3fff) | 0x8000,
+            low & 0xffff_ffff_ffff
+        )
+    }
+
     /// What a later generator must begin at to go on where this one stands.
     #[must_use]
     pub const fn seed(&self) -> u64 {

@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+pub mod answer;
 pub mod ask;
 pub mod definition;
 pub mod document;

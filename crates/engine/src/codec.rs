@@ -371,11 +371,11 @@ impl<A: Code, B: Code> Code for Result<A, B> {
 
 /// Fields in the order given; those that a later format added have their default in earlier ones.
 macro_rules! code_struct {
-    ($name:ty { $($field:ident),* $(,)? } $(since $format:literal { $($added:ident),* $(,)? })?) => {
+    ($name:ty { $($field:ident),* $(,)? } $(since $format:literal { $($added:ident),* $(,)? })*) => {
         impl $crate::codec::Code for $name {
             fn put(&self, out: &mut alloc::vec::Vec<u8>) {
                 $($crate::codec::Code::put(&self.$field, out);)*
-                $($($crate::codec::Code::put(&self.$added, out);)*)?
+                $($($crate::codec::Code::put(&self.$added, out);)*)*
             }
 
             fn take(
@@ -386,8 +386,8 @@ macro_rules! code_struct {
                     $crate::codec::Code::take(from)?
                 } else {
                     Default::default()
-                };)*)?
-                Ok(Self { $($field,)* $($($added,)*)? })
+                };)*)*
+                Ok(Self { $($field,)* $($($added,)*)* })
             }
         }
     };

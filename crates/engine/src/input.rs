@@ -1,5 +1,6 @@
 //! What an execution takes, and what it says to the one who sent it.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -118,12 +119,31 @@ pub struct Turned<P = Vec<u8>> {
     pub transitions: u64,
     /// What an interpreter notes for its own history, in its own encoding; kept in order.
     pub notes: Vec<P>,
+    /// What it keeps beside its state.
+    pub parts: Parts<P>,
+}
+
+/// What an interpreter keeps beside its state: a turn that changes little writes little, however
+/// much is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts<P = Vec<u8>> {
+    /// What is new, under numbers that were never used before.
+    pub new: Vec<(u64, P)>,
+    /// Everything that is still wanted, the new ones included; the rest is forgotten.
+    pub live: BTreeSet<u64>,
+}
+
+impl<P> Default for Parts<P> {
+    fn default() -> Self {
+        Self { new: Vec::new(), live: BTreeSet::new() }
+    }
 }
 
 impl<P> Turned<P> {
     /// One transition, no notes.
     pub const fn new(state: P, step: Step<P>) -> Self {
-        Self { state, step, transitions: 1, notes: Vec::new() }
+        let parts = Parts { new: Vec::new(), live: BTreeSet::new() };
+        Self { state, step, transitions: 1, notes: Vec::new(), parts }
     }
 
     /// The same with another sort of payload.
@@ -136,6 +156,15 @@ impl<P> Turned<P> {
             step: self.step.try_map(f)?,
             transitions: self.transitions,
             notes: self.notes.into_iter().map(&mut *f).collect::<Result<_, E>>()?,
+            parts: Parts {
+                new: self
+                    .parts
+                    .new
+                    .into_iter()
+                    .map(|(number, part)| Ok((number, f(part)?)))
+                    .collect::<Result<_, E>>()?,
+                live: self.parts.live,
+            },
         })
     }
 }

@@ -2,11 +2,13 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
 
 use model::suspend::{OpId, Resolution};
-use model::{ExecutionId, Failure, FailureKind, Timestamp, limits};
+use model::{Failure, FailureKind, Timestamp, limits};
 
-use crate::execution::{DueTurn, Execution};
+use crate::execution::{Birth, DueTurn, Execution};
 use crate::input::{Input, TurnEnd, Turned, Verdict};
 use crate::money::Totals;
 use crate::output::{Effect, Output, TURN_KEY};
@@ -25,23 +27,50 @@ pub trait Orchestrator: Send + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
     /// Whose turn.
-    pub execution: ExecutionId,
+    pub birth: &'a Birth,
     /// The time of this turn.
     pub now: Timestamp,
     /// When the execution began (anew).
     pub began: Timestamp,
     /// Counts turns from 1.
     pub number: u64,
+    /// How often the execution was redriven.
+    pub redrives: u32,
     /// The execution's input.
     pub input: &'a [u8],
     /// What the turn before left; none in the first one.
     pub state: Option<&'a [u8]>,
+    /// What turns before kept beside the state.
+    pub parts: Kept<'a>,
     /// What woke it, in the order in which it was committed.
     pub resolved: &'a [(OpId, Resolution)],
     /// Makes callback tokens for asks of this turn.
     pub mint: &'a Mint,
     /// 256 random bits of this turn, the same whenever it is run again.
     pub entropy: [u8; 32],
+}
+
+/// What earlier turns kept, read where it is wanted.
+#[derive(Clone, Copy)]
+pub struct Kept<'a>(&'a dyn Fn(u64) -> Option<Vec<u8>>);
+
+impl<'a> Kept<'a> {
+    /// What `part` finds under its numbers.
+    pub fn new(part: &'a dyn Fn(u64) -> Option<Vec<u8>>) -> Self {
+        Self(part)
+    }
+
+    /// The part of that number.
+    #[must_use]
+    pub fn part(&self, number: u64) -> Option<Vec<u8>> {
+        (self.0)(number)
+    }
+}
+
+impl fmt::Debug for Kept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
+    }
 }
 
 /// Where the shell keeps large payloads.
@@ -121,15 +150,27 @@ fn interpret<P: Payloads>(
         Ok((*op, resolution))
     });
     let resolved = resolved.collect::<Result<Vec<_>, P::Error>>()?;
-    Ok(orchestrator.turn(&Turn {
-        execution: execution.birth().id,
+    // A part that cannot be had makes the whole turn void, whatever it led to.
+    let (payloads, missing) = (RefCell::new(payloads), RefCell::new(None));
+    let part = |number: u64| match payloads.borrow_mut().load(execution.part(number)?) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            missing.replace(Some(error));
+            None
+        }
+    };
+    let turned = orchestrator.turn(&Turn {
+        birth: execution.birth(),
         now,
         began: execution.began(),
         number: due.number,
+        redrives: execution.redrives(),
         input: &input,
         state: state.as_deref(),
+        parts: Kept::new(&part),
         resolved: &resolved,
         mint: &execution.mint(),
         entropy: due.entropy,
-    }))
+    });
+    missing.into_inner().map_or(Ok(turned), Err)
 }

@@ -81,19 +81,21 @@ fn check_golden(file: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn what_format_1_wrote_is_still_read() {
+fn what_earlier_formats_wrote_is_still_read() {
     for (name, rig) in samples() {
-        let file = format!("tests/golden/execution-1-{name}.bin");
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
-        let golden = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        assert_eq!(Execution::decode(&golden), Ok(rig.exe), "{name}");
+        for format in 1..engine::FORMAT {
+            let file = format!("tests/golden/execution-{format}-{name}.bin");
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+            let golden = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            assert_eq!(Execution::decode(&golden).as_ref(), Ok(&rig.exe), "{format}: {name}");
+        }
     }
 }
 
 #[test]
 fn what_this_format_wrote_is_still_read_and_written() {
     for (name, rig) in samples() {
-        check_golden(&format!("execution-2-{name}.bin"), &rig.exe.encode());
+        check_golden(&format!("execution-3-{name}.bin"), &rig.exe.encode());
         let history: Vec<u8> = rig.history.iter().flat_map(|r| framed(&r.encode())).collect();
         check_golden(&format!("history-1-{name}.bin"), &history);
         let outbox: Vec<u8> = rig.outbox.values().flat_map(|e| framed(&e.encode())).collect();
@@ -112,7 +114,7 @@ fn a_newer_format_is_told() {
     bytes[0] = engine::FORMAT + 1;
     let newer = DecodeError::Newer { format: engine::FORMAT + 1 };
     assert_eq!(Execution::decode(&bytes), Err(newer));
-    assert_eq!(newer.to_string(), "written in the newer format 3");
+    assert_eq!(newer.to_string(), "written in the newer format 4");
 }
 
 #[test]
@@ -151,6 +153,8 @@ proptest! {
     fn garbage_never_panics(bytes in prop::collection::vec(arbitrary::<u8>(), 0..200)) {
         read(&bytes);
         read(&[&[1], &bytes[..]].concat());
+        read(&[&[2], &bytes[..]].concat());
+        read(&[&[3], &bytes[..]].concat());
     }
 }
 

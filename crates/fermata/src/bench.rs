@@ -19,6 +19,7 @@ mod preempt;
 mod probe;
 mod sleep;
 mod start;
+mod states;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ enum Bench {
     Sleep(sleep::Args),
     /// Durable steps: their time, how many a second, and what suspending costs
     Steps(steps::Args),
+    /// Chains and fan-outs of state machines, beside what their functions take
+    States(states::Args),
     Agree(agree::Args),
     /// The axum handler that `bench start` compares with
     #[command(hide = true)]
@@ -102,6 +105,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Bench::Start(args) => start::run(&args),
         Bench::Sleep(args) => sleep::run(&args),
         Bench::Steps(args) => steps::run(&args),
+        Bench::States(args) => states::run(&args),
         Bench::Agree(args) => agree::run(&args),
         Bench::BareServer => bare::serve(),
     }?;

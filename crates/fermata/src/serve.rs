@@ -95,6 +95,10 @@ pub(crate) struct Args {
     /// The region in the ARNs of the AWS protocols [default: us-east-1]
     #[arg(long, env = "FERMATA_AWS_REGION", value_name = "REGION")]
     aws_region: Option<String>,
+    /// Limits of state machines: `aws` (256 KiB of data, 25,000 events) or `platform` (the payload cap,
+    /// 1,000,000 events) [default: aws]
+    #[arg(long, env = "FERMATA_STATES_QUOTAS", value_name = "WORD")]
+    states_quotas: Option<String>,
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,

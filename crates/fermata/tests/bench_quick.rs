@@ -170,6 +170,16 @@ fn bench_kills_counts_everything_in_the_end() {
 }
 
 #[test]
+fn bench_states_times_chains_and_fan_outs() {
+    let (figures, _, _) = figures(&["bench", "states", "--quick"]);
+    check_origin(&figures);
+    let rows = figures["rows"].as_array().unwrap();
+    // Two shapes, two sorts, two payloads.
+    assert_eq!(rows.len(), 8, "{figures:#}");
+    assert!(rows.iter().all(|row| row["p50_ms"].as_f64().unwrap() >= 10.0), "{figures:#}");
+}
+
+#[test]
 fn bench_agree_has_what_was_measured_and_what_was_predicted() {
     let (figures, stdout, folder) =
         figures(&["bench", "agree", "--quick", "--policies", "xx", "--out", "out"]);

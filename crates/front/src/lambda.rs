@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use model::{Durable, Failure, FunctionName};
+use model::{Durable, FunctionName};
 use node::{Error, ErrorKind, FunctionInfo, Handle, Invoke, NewFunction, Principal};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -276,7 +276,7 @@ async fn invoke(
             })?;
             let (body, failed) = match invoked.outcome {
                 Ok(answer) => (answer, false),
-                Err(failure) => (Bytes::from(error_body(&failure).to_string()), true),
+                Err(failure) => (Bytes::from(asl::answer::error_body(&failure).to_string()), true),
             };
             let mut response = Response::new(Body::from(body));
             let headers = response.headers_mut();
@@ -287,19 +287,4 @@ async fn invoke(
             Ok(response)
         }
     }
-}
-
-/// A function's failure as Lambda tells it.
-pub(crate) fn error_body(failure: &Failure) -> Value {
-    let detail =
-        failure.detail.as_deref().and_then(|detail| serde_json::from_slice::<Value>(detail).ok());
-    detail.filter(Value::is_object).unwrap_or_else(|| {
-        let sort = match failure.kind {
-            model::FailureKind::TimedOut => "Sandbox.Timedout",
-            model::FailureKind::OutOfMemory => "Runtime.OutOfMemory",
-            model::FailureKind::Exited => "Runtime.ExitError",
-            _ => "Runtime.Unknown",
-        };
-        json!({ "errorType": sort, "errorMessage": failure.message })
-    })
 }

@@ -94,14 +94,14 @@ pub const SIGNAL_IDS_MAX: usize = 256;
 pub const CLOSED_TOKENS_MAX: usize = 64;
 /// Length of a signal's name.
 pub const SIGNAL_NAME_BYTES_MAX: usize = 128;
-/// Length of an execution's name.
-pub const EXECUTION_NAME_BYTES_MAX: usize = 128;
+/// Length of an execution's name. (AWS's `machine:name` has 161 characters.)
+pub const EXECUTION_NAME_BYTES_MAX: usize = 656;
 /// Length of a reason that a person or program states (cancel, pause), and of one message.
-pub const REASON_BYTES_MAX: usize = 1_024;
+pub const REASON_BYTES_MAX: usize = 40 << 10;
 /// Length of an execution's custom status.
 pub const CUSTOM_STATUS_BYTES_MAX: usize = 16 << 10;
 /// History records of one execution since it began (anew).
-pub const HISTORY_RECORDS_MAX: u64 = 100_000;
+pub const HISTORY_RECORDS_MAX: u64 = 1_000_000;
 /// Late events that are recorded in one execution's history; further ones are told to their sender
 /// only.
 pub const LATE_RECORDS_MAX: u32 = 100;
@@ -123,6 +123,8 @@ pub const PARTITIONS: u32 = 16;
 pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
 /// Events of one execution of a state machine, unless the operator sets another cap.
 pub const ASL_EVENTS_DEFAULT: u64 = 25_000;
+/// Events of one execution of a state machine where AWS's quotas do not hold.
+pub const ASL_EVENTS_MAX: u64 = 1_000_000;
 /// States that one step of a state machine enters; the rest goes on in the next step.
 pub const ASL_TRANSITIONS_PER_STEP: u32 = 10_000;
 /// Iterations of an inline Map state that run at the same time.

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::catalog::{max_class, suspends};
 use crate::control::Message;
 use crate::error::{Error, ErrorKind};
+use crate::executions::Source;
 use crate::ids;
 use crate::inner::{Executors, Inner, Wanted, bad_package, internal, make_artifact, storage};
 use crate::queue::QueueEvent;
@@ -119,7 +120,12 @@ impl Handle {
         let inner = Arc::clone(&self.inner);
         if let Some(interpreter) = inner.interpreters.of(spec.kind) {
             let bad = |message| Error::new(ErrorKind::BadPackage, message);
-            interpreter.parse(&new.package).map_err(bad)?;
+            let source = Source {
+                definition: &new.package,
+                function: &new.name,
+                environment: &new.environment,
+            };
+            interpreter.parse(&source).map_err(bad)?;
             let publish = move || publish(&inner, &spec, &new.package);
             let published = tokio::task::spawn_blocking(publish).await;
             return published.map_err(|error| internal("publish the function", error))?;

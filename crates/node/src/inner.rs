@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::catalog::{Catalog, Entry};
 use crate::control::{Caller, Done, Message, RecordedBy, Reply, Submission};
 use crate::error::{Error, ErrorKind};
-use crate::executions::{self, ExecutionPrices, Interpreters};
+use crate::executions::{self, Desk, ExecutionPrices, Interpreters};
 use crate::ids;
 use crate::queue::QueueEvent;
 use crate::settings::Access;
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     /// Where others reach it.
     pub(crate) address: String,
     pub(crate) interpreters: Interpreters,
+    /// What executions ask for and no function does.
+    pub(crate) services: Desk,
     pub(crate) writer: Sender<Write>,
     pub(crate) queue: mpsc::Sender<QueueEvent>,
     pub(crate) receipts_pending: Arc<AtomicU64>,

@@ -33,8 +33,9 @@ mod writer;
 pub use error::{Error, ErrorKind};
 pub use executions::{
     Awaited, Begun, ExecutionCost, ExecutionFilter, ExecutionInfo, ExecutionPrices,
-    ExecutionStatus, HistoryEntry, IfExists, Interpreter, Interpreters, NewExecution, TokenAnswer,
-    Which,
+    ExecutionStatus, HistoryEntry, IfExists, Interpreter, Interpreters, NewChild, NewExecution,
+    Run, RunEvent, RunFilter, ServiceCall, ServiceEnd, ServiceReply, Services, Source, TokenAnswer,
+    TokenTaken, Which, states,
 };
 pub use handle::Handle;
 pub use runtime::SwapUse;

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::control::{Cluster, Control, Flights, Memories, Message, Meters, Outbox};
-use crate::executions;
+use crate::executions::{self, Desk};
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
 use crate::queue::{Queue, QueueEvent};
@@ -97,6 +97,7 @@ impl Node {
             execution_prices: settings.execution_prices,
             keep_executions: settings.keep_executions,
             interpreters,
+            services: Desk::default(),
             node: settings.node.clone(),
             address: settings.address.clone(),
             writer: writer_tx,

@@ -393,6 +393,20 @@ pub enum Format {
     Parquet,
 }
 
+impl Format {
+    /// As `InputType` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "CSV",
+            Self::Json => "JSON",
+            Self::Jsonl => "JSONL",
+            Self::Manifest => "MANIFEST",
+            Self::Parquet => "PARQUET",
+        }
+    }
+}
+
 /// `ItemBatcher`.
 #[derive(Clone, Debug)]
 pub struct Batcher {

@@ -135,6 +135,24 @@ impl Machine {
         item: Option<(u32, &Value)>,
         token: Option<&str>,
     ) -> Value {
+        let mut context = match &self.settings.context {
+            Some(given) => given.clone(),
+            None => self.own_context(id),
+        };
+        let inherited = self.item_of(id);
+        if let Some((index, value)) = item.or(inherited) {
+            let item = json!({ "Index": index, "Value": value });
+            context.insert("Map".to_owned(), json!({ "Item": item }));
+        }
+        if let Some(token) = token
+            && self.settings.context.is_none()
+        {
+            context.insert("Task".to_owned(), json!({ "Token": token }));
+        }
+        Value::Object(context)
+    }
+
+    fn own_context(&self, id: BranchId) -> Object<String, Value> {
         let branch = self.branch(id);
         let state = self.definition.state(branch.chart, branch.state);
         let mut context = facts(&self.facts, &self.input);
@@ -144,15 +162,7 @@ impl Machine {
             about["RetryCount"] = branch.retry_count.into();
         }
         context.insert("State".to_owned(), about);
-        let inherited = self.item_of(id);
-        if let Some((index, value)) = item.or(inherited) {
-            let item = json!({ "Index": index, "Value": value });
-            context.insert("Map".to_owned(), json!({ "Item": item }));
-        }
-        if let Some(token) = token {
-            context.insert("Task".to_owned(), json!({ "Token": token }));
-        }
-        Value::Object(context)
+        context
     }
 
     /// The item of the innermost Map iteration around a branch.

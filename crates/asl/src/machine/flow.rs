@@ -89,9 +89,11 @@ impl Machine {
         let input = self.branch(id).input.clone();
         let effective = self.path_field(id, &state.flow.input_path, input)?;
         let raw = self.branch(id).input.clone();
+        let is_tested = self.branch(id).parent.is_none();
         self.inspect(|inspection| {
             inspection.input = Some(raw);
-            if state.language == Language::JsonPath {
+            // Not that of an iteration or a branch inside of it.
+            if is_tested && state.language == Language::JsonPath {
                 inspection.after_input_path = Some(effective.clone());
             }
         });

@@ -1,7 +1,6 @@
 //! Map states whose items are child executions of their own.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use model::suspend::OpId;
 use serde_json::json;
@@ -115,8 +114,8 @@ impl Machine {
             inspection.tolerated_failure_percentage = tolerated_percentage;
         });
         let label = map.distributed.as_ref().and_then(|distributed| distributed.label.clone());
-        let label = label.unwrap_or_else(|| self.uuid());
-        let run = self.uuid();
+        let label = label.unwrap_or_else(|| self.random.uuid());
+        let run = self.random.uuid();
         let arn = format!("{}/{label}:{run}", self.facts.machine_arn).replacen(
             ":stateMachine:",
             ":mapRun:",
@@ -434,22 +433,6 @@ impl Machine {
         for op in std::mem::take(&mut phase.running).into_keys() {
             self.drop_op(op);
         }
-    }
-
-    /// A random UUID.
-    fn uuid(&self) -> String {
-        let (high, low) = (self.random.draw(), self.random.draw());
-        let mut text = String::with_capacity(36);
-        let _ = write!(
-            text,
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xfff,
-            (low >> 48 & 0x3fff) | 0x8000,
-            low & 0xffff_ffff_ffff
-        );
-        text
     }
 }
 

@@ -17,7 +17,9 @@ mod flow;
 mod map;
 mod map_run;
 mod parallel;
+mod purpose;
 mod recover;
+mod redrive;
 mod results;
 mod task;
 mod turn;
@@ -37,6 +39,7 @@ use crate::history::{Details, Event, EventKind};
 use branch::{Branch, BranchId};
 pub use codec::{DecodeError, Encoded, Parts};
 pub use flow::Inspection;
+pub use purpose::Purpose;
 
 /// Limits and habits that are not part of a definition.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub struct Settings {
     pub region: String,
     /// Whether to collect what TestState shows.
     pub inspect: bool,
+    /// The context object in place of the machine's own, but for the item of a Map iteration.
+    pub context: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Default for Settings {
@@ -68,6 +73,7 @@ impl Default for Settings {
             distributed_concurrency_max: limits::ASL_DISTRIBUTED_CONCURRENCY_MAX,
             region: "us-east-1".to_owned(),
             inspect: false,
+            context: None,
         }
     }
 }

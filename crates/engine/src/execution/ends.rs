@@ -57,6 +57,7 @@ impl Execution {
         }
         self.stop_ops(now, keep, out);
         if keep == Again::No {
+            self.parts.clear();
             self.state = None;
             self.until = None;
             self.fed.clear();
@@ -128,6 +129,7 @@ impl Execution {
         input: Payload,
         out: &mut Vec<Output>,
     ) {
+        self.parts.clear();
         self.state = None;
         self.until = None;
         self.fed.clear();
@@ -191,6 +193,7 @@ impl Execution {
             self.number_anew();
         }
         self.phase = Phase::Open;
+        self.redrives = self.redrives.saturating_add(1);
         self.since = now;
         self.times_out_at = now + self.birth.timeout;
         self.record(now, Event::Redriven { calls: again.len() as u64 }, out);

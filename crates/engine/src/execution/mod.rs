@@ -32,7 +32,7 @@ use crate::payload::Payload;
 pub use views::{DueTurn, Open, Status};
 
 /// The format in which [`Execution::encode`] writes. Older ones are read for ever.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 
 /// What an execution is born with and never changes (but for its input, when it begins anew).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Birth {
     pub timeout: Duration,
     /// 256 random bits, for tokens and for the entropy of turns. Never shown.
     pub secret: [u8; 32],
+    /// What whoever started it wants to know again, in its own words; an interpreter sees it.
+    pub origin: Vec<u8>,
 }
 
 /// A durable instance of an orchestrating function.
@@ -70,6 +72,10 @@ pub struct Execution {
     paused: Option<String>,
     /// What the last suspension left.
     state: Option<Payload>,
+    /// What an interpreter keeps beside its state, under its own numbers.
+    parts: BTreeMap<u64, Payload>,
+    /// How often it was redriven.
+    redrives: u32,
     custom_status: Option<Vec<u8>>,
     /// What the last suspension waits for. Stays during the turn, for a redrive.
     until: Option<Until>,
@@ -192,7 +198,7 @@ code_struct!(Birth {
     input,
     timeout,
     secret,
-});
+} since 3 { origin });
 
 code_struct!(Execution {
     birth,
@@ -220,7 +226,7 @@ code_struct!(Execution {
     since,
     times_out_at,
     armed,
-} since 2 { billed });
+} since 2 { billed } since 3 { parts, redrives });
 
 code_enum!(Phase {
     0 => Open,
@@ -276,6 +282,8 @@ impl Execution {
             phase: Phase::Open,
             paused: None,
             state: None,
+            parts: BTreeMap::new(),
+            redrives: 0,
             custom_status: None,
             until: None,
             turn: 0,

@@ -10,7 +10,7 @@ use model::{Failure, FailureKind, Timestamp, limits};
 
 use super::{End, Execution, Op, Phase, Running, Stage, Want};
 use crate::history::Event;
-use crate::input::{Refusal, TurnEnd, Turned, Verdict};
+use crate::input::{Parts, Refusal, TurnEnd, Turned, Verdict};
 use crate::money::Totals;
 use crate::output::{Effect, OPS_END, Output, TURN_KEY};
 use crate::payload::Payload;
@@ -127,7 +127,7 @@ impl Execution {
         turned: Turned<Payload>,
         out: &mut Vec<Output>,
     ) {
-        let Turned { state, step, transitions, notes } = turned;
+        let Turned { state, step, transitions, notes, parts } = turned;
         self.leave_turn(transitions, out);
         for note in notes {
             self.record(now, Event::Note(note), out);
@@ -136,7 +136,10 @@ impl Execution {
             Step::Wait { asks, drops, until, status } => {
                 let wait = Wait { asks, drops, until, status };
                 match self.check_wait(&wait) {
-                    Ok(()) => self.suspend(now, running, state, wait, out),
+                    Ok(()) => {
+                        self.keep_parts(parts);
+                        self.suspend(now, running, state, wait, out);
+                    }
                     Err(message) => {
                         let failure = Failure::new(FailureKind::BadResponse, message);
                         self.finish(now, End::Failed, Err(failure), out);
@@ -181,6 +184,13 @@ impl Execution {
         let waits = self.waits();
         let Running { number: turn, began, .. } = running;
         self.record(now, Event::Suspended { turn, began, waits }, out);
+    }
+
+    /// Parts that are named no longer are gone, new ones are added.
+    fn keep_parts(&mut self, parts: Parts<Payload>) {
+        let Parts { new, live } = parts;
+        self.parts.extend(new);
+        self.parts.retain(|number, _| live.contains(number));
     }
 
     /// Everything that is wrong with a suspension, told to its author; nothing of it is done then.

@@ -159,6 +159,12 @@ impl Execution {
         self.began
     }
 
+    /// How often it was redriven.
+    #[must_use]
+    pub const fn redrives(&self) -> u32 {
+        self.redrives
+    }
+
     /// How often it began anew.
     #[must_use]
     pub const fn generation(&self) -> u32 {
@@ -218,6 +224,12 @@ impl Execution {
             resolved: given.collect(),
             entropy: hmac(&self.birth.secret, &purpose),
         })
+    }
+
+    /// What an interpreter kept under that number.
+    #[must_use]
+    pub fn part(&self, number: u64) -> Option<&Payload> {
+        self.parts.get(&number)
     }
 
     /// Makes the callback tokens of the turn that runs.
@@ -384,6 +396,7 @@ impl Execution {
         let early = self.early_tokens.values().filter_map(|answer| answer.as_ref().ok());
         core::iter::once(&self.birth.input)
             .chain(&self.state)
+            .chain(self.parts.values())
             .chain(resolved)
             .chain(ends)
             .chain(early)

@@ -39,6 +39,7 @@ pub(crate) fn birth() -> Birth {
         input: b"in".to_vec().into(),
         timeout: Duration::from_secs(1_000_000),
         secret: [9; 32],
+        origin: Vec::new(),
     }
 }
 

@@ -20,7 +20,8 @@ const SLOW_BYTES: usize = 1 << 20;
 /// Deploy a function, or its next version
 ///
 /// PATH is a folder with a manifest (fermata.toml), a folder or zip in the Lambda layout with
-/// --runtime, a .wasm module, a single .py, .js or .mjs file, or a .sequence.json file.
+/// --runtime, a .wasm module, a single .py, .js or .mjs file, a .sequence.json file, or a state
+/// machine in the Amazon States Language (.asl.json).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to deploy
@@ -231,8 +232,11 @@ fn code(path: &Path, runtime: Option<&String>) -> Result<(String, String, Vec<u8
         Some("json") if stem.ends_with(".sequence") => {
             Ok((or("sequence"), String::new(), package::read(path)?))
         }
+        Some("json") if stem.ends_with(".asl") => {
+            Ok((or("state-machine"), String::new(), package::read(path)?))
+        }
         _ => Err(Failed::Usage(format!(
-            "{} is neither a folder nor a .wasm, .zip, .py, .js, .mjs or .sequence.json file",
+            "{} is neither a folder nor a .wasm, .zip, .py, .js, .mjs, .sequence.json or .asl.json file",
             path.display()
         ))),
     }
@@ -269,7 +273,8 @@ fn module_in(folder: &Path) -> Result<Vec<u8>, Failed> {
 fn name_of(path: &Path) -> Result<String, Failed> {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };
-    let name = name.map(|name| name.to_string_lossy().trim_end_matches(".sequence").to_owned());
+    let bare = |name: &str| name.trim_end_matches(".sequence").trim_end_matches(".asl").to_owned();
+    let name = name.map(|name| bare(&name.to_string_lossy()));
     name.ok_or_else(|| Failed::Usage("give the function a name with --name".into()))
 }
 

@@ -12,6 +12,7 @@ use figment::providers::{Format, Toml};
 use model::{
     Amount, Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits,
 };
+use node::states::Quotas;
 use runtime::swap::{Coding, SwapOptions};
 use serde::Deserialize;
 use store::Address;
@@ -47,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_bytes_max: u64,
     pub(crate) wasm_opt: Option<PathBuf>,
+    pub(crate) states_quotas: Quotas,
     pub(crate) dev: bool,
     pub(crate) aws: front::stepfunctions::Settings,
     pub(crate) prices: PriceList,
@@ -81,6 +83,7 @@ struct File {
     wasm_opt: Option<PathBuf>,
     aws_account: Option<String>,
     aws_region: Option<String>,
+    states_quotas: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
@@ -203,6 +206,7 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         record: args.record.or(file.record),
         record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
         wasm_opt: args.wasm_opt.or(file.wasm_opt),
+        states_quotas: quotas(args.states_quotas.or(file.states_quotas).as_deref())?,
         dev: args.dev,
         aws,
         prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
@@ -246,6 +250,14 @@ fn aws(
         bail!("--aws-account is twelve digits, not {:?}", aws.account);
     }
     Ok(aws)
+}
+
+fn quotas(word: Option<&str>) -> anyhow::Result<Quotas> {
+    match word {
+        None | Some("aws") => Ok(Quotas::Aws),
+        Some("platform") => Ok(Quotas::Platform),
+        Some(other) => bail!("--states-quotas is aws or platform, not {other:?}"),
+    }
 }
 
 fn swap(

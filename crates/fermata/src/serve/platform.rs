@@ -78,7 +78,13 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
         }
     };
     let (wasm, process) = (Some(wasm(config, clock)), Some(process(config, clock)));
-    let interpreters = Interpreters::new();
+    let place = node::states::Place {
+        account: config.aws.account.clone(),
+        region: config.aws.region.clone(),
+    };
+    let (quotas, payload_max) = (config.states_quotas, config.payload_bytes_max);
+    let machines = Box::new(node::states::StateMachines::new(place, quotas, payload_max));
+    let interpreters = Interpreters::new().with(machines);
     let parts = Parts { store, wasm, process, interpreters, observer };
     let node = Node::start(&settings, parts).context("start the node")?;
     for line in node.handle().in_force() {

@@ -234,7 +234,8 @@ pub(crate) async fn start(
     let (function, version) = split_target(&target)?;
     let class = text(&parts.headers, &CLASS)?.map(str::to_owned);
     let name = query.name;
-    let new = NewExecution { function, version, class, name, if_exists, payload, received };
+    let origin = Vec::new();
+    let new = NewExecution { function, version, class, name, if_exists, payload, received, origin };
     let Begun { id, version, joined } = handle.start_execution(&who, new).await?;
     let status = if joined { StatusCode::OK } else { StatusCode::CREATED };
     let body = Started { execution: id.to_string(), version: version.0, joined };

@@ -106,9 +106,9 @@ pub(super) fn machine(arn: &str) -> Result<MachineArn, AwsError> {
     Ok(MachineArn { name: name.to_owned(), qualifier })
 }
 
-/// Checks the ARN of an execution.
-pub(super) fn execution(arn: &str) -> Result<(), AwsError> {
-    rest(arn, "execution").or_else(|error| rest(arn, "express").map_err(|_| error)).map(|_| ())
+/// Reads the ARN of an execution: `machine:name`.
+pub(super) fn execution(arn: &str) -> Result<&str, AwsError> {
+    rest(arn, "execution").or_else(|error| rest(arn, "express").map_err(|_| error))
 }
 
 /// Reads the ARN of an activity.

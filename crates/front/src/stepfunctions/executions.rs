@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use asl::Document;
 use asl::ask::{End, Failed, Input};
-use asl::definition::{MachineType, Pattern, parse, summary};
+use asl::definition::{MachineType, parse, summary};
 use asl::machine::Facts;
-use model::Timestamp;
+use model::{ExecutionId, FailureKind, FunctionName, InvocationId, Timestamp, Version};
+use node::states::Origin;
+use node::{
+    ErrorKind, ExecutionStatus, IfExists, NewExecution, RunFilter, TokenAnswer, TokenTaken, Which,
+};
 use serde_json::{Map, Value, json};
 
 use super::arn::{self, MachineArn, Qualifier};
 use super::error::AwsError;
 use super::machines::{self, Found, listed, sort_of};
-use super::page::page;
+use super::page::{cursor, next_cursor, page};
 use super::params::check_name;
+use super::registry::Revision;
 use super::runs::{Begin, Last, Run};
-use super::tasks::Order;
-use super::{Answer, Call, Ctx, registry, seconds};
+use super::view::{Kept, View};
+use super::{Answer, Call, Ctx, registry, seconds, tasks};
 
 const TOKEN_CHARS_MAX: usize = 3_096;
 /// How long GetActivityTask waits for work.
@@ -26,97 +31,232 @@ const POLL: Duration = Duration::from_secs(60);
 const EXPRESS_MAX: Duration = Duration::from_secs(300);
 
 /// What is to be started.
-struct Wanted {
+pub(super) struct Wanted {
     arn: String,
     name: Option<String>,
     input: Option<String>,
+    /// The call that starts it, where a state does.
+    by: Option<InvocationId>,
 }
 
-fn wanted(call: &Call<'_>) -> Result<Wanted, AwsError> {
-    Ok(Wanted {
-        arn: call.params.required("stateMachineArn")?.to_owned(),
-        name: call.params.text("name")?.map(str::to_owned),
-        input: call.params.text("input")?.map(str::to_owned),
-    })
+/// An execution that can begin.
+pub(super) struct Ready {
+    pub(super) machine_name: String,
+    pub(super) name: String,
+    pub(super) sort: MachineType,
+    pub(super) input: Document,
+    pub(super) function: FunctionName,
+    pub(super) function_version: Version,
+    revision: Revision,
+    version: Option<u32>,
+    alias: Option<String>,
+    /// When the machine was made: executions of an earlier one gave up their names.
+    machine_made: Timestamp,
 }
 
-/// Finds the machine and begins an execution of it, or gives the one of that name.
-async fn begin(ctx: &Ctx, wanted: &Wanted) -> Result<(Arc<Run>, bool), AwsError> {
+impl Wanted {
+    fn read(call: &Call<'_>) -> Result<Self, AwsError> {
+        Ok(Self {
+            arn: call.params.required("stateMachineArn")?.to_owned(),
+            name: call.params.text("name")?.map(str::to_owned),
+            input: call.params.text("input")?.map(str::to_owned),
+            by: None,
+        })
+    }
+
+    /// What a Task state starts.
+    pub(super) fn nested(parameters: &Value, by: InvocationId) -> Self {
+        let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_owned);
+        let input = parameters.get("Input").filter(|input| !input.is_null());
+        let input = input.map(|input| match input {
+            Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => text.clone(),
+            other => other.to_string(),
+        });
+        let arn = text("StateMachineArn").unwrap_or_default();
+        Self { arn, name: text("Name"), input, by: Some(by) }
+    }
+}
+
+impl Ready {
+    /// The name under which the node keeps it.
+    pub(super) fn row_name(&self) -> String {
+        format!("{}:{}", self.machine_name, self.name)
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            name: Some(self.name.clone()),
+            machine: Some(self.machine_name.clone()),
+            alias: self.alias.clone(),
+            version: self.version,
+            ..Origin::default()
+        }
+    }
+}
+
+/// Finds the machine and makes an execution of it ready.
+pub(super) async fn ready(ctx: &Ctx, wanted: &Wanted) -> Result<Ready, AwsError> {
     let MachineArn { name: machine_name, qualifier } = arn::machine(&wanted.arn)?;
-    let found = machines::find_in(ctx, &wanted.arn).await?;
-    let sort = sort_of(&found.machine);
+    let Found { machine, revision, version, .. } = machines::find_in(ctx, &wanted.arn).await?;
+    let sort = sort_of(&machine);
     let name = match &wanted.name {
         Some(name) => {
             check_name(name)?;
             name.clone()
         }
-        None => registry::uuid()?,
+        // A repeat of the same call is to have the same name.
+        None => match wanted.by {
+            Some(by) => name_of(by),
+            None => registry::uuid()?,
+        },
     };
     let text = wanted.input.as_deref().unwrap_or("{}");
     let input = Document::parse(text).map_err(|error| {
-        AwsError::new(
-            "InvalidExecutionInput",
-            format!("Invalid State Machine Execution Input: '{error}'"),
-        )
+        let message = format!("Invalid State Machine Execution Input: '{error}'");
+        AwsError::new("InvalidExecutionInput", message)
     })?;
-    let place = &ctx.api.place;
-    let execution_arn = match sort {
-        MachineType::Standard => place.execution(&machine_name, &name),
-        MachineType::Express => {
-            place.express(&machine_name, &format!("{name}:{}", registry::uuid()?))
-        }
+    let (function, function_version) = machines::pinned(ctx, &machine, &revision).await?;
+    let alias = match qualifier {
+        Some(Qualifier::Alias(alias)) => Some(alias),
+        Some(Qualifier::Version(_)) | None => None,
     };
-    let Found { revision, version, .. } = found;
+    Ok(Ready {
+        machine_name,
+        name,
+        sort,
+        input,
+        function,
+        function_version,
+        revision,
+        version,
+        alias,
+        machine_made: Timestamp::from_millis(machine.created),
+    })
+}
+
+/// A name for an execution that a state starts without one.
+fn name_of(by: InvocationId) -> String {
+    let hex = format!("{:032x}", by.0);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Begins an execution, or gives the one of that name.
+async fn begin(ctx: &Ctx, wanted: &Wanted) -> Result<View, AwsError> {
+    let ready = ready(ctx, wanted).await?;
+    match ready.sort {
+        MachineType::Express => begin_here(ctx, ready).map(|run| View::here(&run)),
+        MachineType::Standard => begin_kept(ctx, wanted, ready).await,
+    }
+}
+
+/// Begins an EXPRESS execution.
+fn begin_here(ctx: &Ctx, ready: Ready) -> Result<Arc<Run>, AwsError> {
+    let Ready { machine_name, name, sort, input, revision, version, alias, .. } = ready;
     let definition = parse(&revision.definition, sort)
         .into_result()
         .map_err(|problems| AwsError::new("InvalidDefinition", summary(&problems)))?;
+    let place = &ctx.api.place;
+    let execution_arn = place.express(&machine_name, &format!("{name}:{}", registry::uuid()?));
     let facts = Facts {
         execution_arn,
         execution_name: name,
         role_arn: revision.role.clone(),
         started: ctx.handle.now(),
-        redrive_count: (sort == MachineType::Standard).then_some(0),
+        redrive_count: None,
         machine_arn: place.machine(&machine_name),
         machine_name,
     };
-    let alias = match qualifier {
-        Some(Qualifier::Alias(alias)) => Some(alias),
-        Some(Qualifier::Version(_)) | None => None,
-    };
     let begin = Begin { facts, sort, revision, definition, input, version, alias };
-    match ctx.api.runs.begin(ctx, begin) {
-        Ok(run) => Ok((run, true)),
-        Err(known) => Ok((known, false)),
+    ctx.api.runs.begin(ctx, begin).or_else(Ok)
+}
+
+/// Begins an execution that the node keeps.
+async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, AwsError> {
+    let received = ctx.handle.now();
+    let row_name = ready.row_name();
+    let by = wanted.by.map(|by| by.to_string());
+    let origin = Origin { by: by.clone(), ..ready.origin() };
+    let new = NewExecution {
+        function: ready.function.clone(),
+        version: Some(ready.function_version),
+        class: ctx.class.clone(),
+        name: Some(row_name.clone()),
+        if_exists: IfExists::Refuse,
+        payload: ready.input.text().to_owned().into(),
+        received,
+        origin: origin.to_bytes(),
+    };
+    let mut started = ctx.handle.start_execution(&ctx.who, new.clone()).await;
+    if started.as_ref().is_err_and(|error| error.kind == ErrorKind::Conflict)
+        && gave_up(ctx, &ready).await?.is_some()
+    {
+        let new = NewExecution { if_exists: IfExists::Replace, ..new };
+        started = ctx.handle.start_execution(&ctx.who, new).await;
+    }
+    match started {
+        Ok(begun) => Ok(View {
+            arn: ctx.api.place.execution(&ready.machine_name, &ready.name),
+            name: ready.name,
+            machine_name: ready.machine_name,
+            started: received,
+            input: ready.input.text().to_owned(),
+            end: None,
+            version: ready.version,
+            alias: ready.alias,
+            redrives: 0,
+            map_run: None,
+            kept: Kept::Node(begun.id, ready.function, ready.function_version),
+            by,
+        }),
+        Err(error) if error.kind == ErrorKind::Conflict => {
+            let run = ctx.handle.run(&ctx.who, &Which::Name(row_name)).await?;
+            let view = View::of_node(&ctx.api.place, run);
+            let is_own = by.is_some() && view.by == by;
+            // The same request again has the same answer, while it runs.
+            if is_own || view.end.is_none() && view.input == ready.input.text() {
+                return Ok(view);
+            }
+            let message = format!("Execution Already Exists: '{}'", view.arn);
+            Err(AwsError::new("ExecutionAlreadyExists", message))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The execution that has this one's name, where it is of an earlier machine and has ended.
+pub(super) async fn gave_up(ctx: &Ctx, ready: &Ready) -> Result<Option<node::Run>, AwsError> {
+    match ctx.handle.run(&ctx.who, &Which::Name(ready.row_name())).await {
+        Ok(run) => {
+            let is_over = run.info.finished.is_some() && run.info.created < ready.machine_made;
+            Ok(is_over.then_some(run))
+        }
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 pub(super) async fn start(call: &Call<'_>) -> Answer {
-    let wanted = wanted(call)?;
-    let ctx = call.ctx();
-    let (run, is_new) = begin(&ctx, &wanted).await?;
-    if !is_new && (run.end().is_some() || run.input != wanted.input.as_deref().unwrap_or("{}")) {
-        let message = format!("Execution Already Exists: '{}'", run.facts.execution_arn);
-        return Err(AwsError::new("ExecutionAlreadyExists", message));
-    }
+    let wanted = Wanted::read(call)?;
+    let view = begin(&call.ctx(), &wanted).await?;
     let mut answer = Map::new();
-    answer.insert("executionArn".to_owned(), run.facts.execution_arn.clone().into());
-    answer.insert("startDate".to_owned(), seconds(run.facts.started));
+    answer.insert("executionArn".to_owned(), view.arn.into());
+    answer.insert("startDate".to_owned(), seconds(view.started));
     Ok(answer)
 }
 
 pub(super) async fn start_sync(call: &Call<'_>) -> Answer {
-    let wanted = wanted(call)?;
+    let wanted = Wanted::read(call)?;
     let ctx = call.ctx();
-    let found = machines::find_in(&ctx, &wanted.arn).await?;
-    if sort_of(&found.machine) != MachineType::Express {
+    let ready = ready(&ctx, &wanted).await?;
+    if ready.sort != MachineType::Express {
         return Err(unsupported());
     }
-    let (run, _) = begin(&ctx, &wanted).await?;
+    let run = begin_here(&ctx, ready)?;
     if tokio::time::timeout(EXPRESS_MAX, run.wait()).await.is_err() {
         run.stop(Some("States.Timeout".to_owned()), None);
         run.wait().await;
     }
-    let mut answer = described(call, &run);
+    let mut answer = View::here(&run).described(call.place);
     for field in ["redriveCount", "redriveStatus", "redriveStatusReason"] {
         answer.remove(field);
     }
@@ -135,137 +275,146 @@ fn unsupported() -> AwsError {
     AwsError::new("StateMachineTypeNotSupported", message)
 }
 
-fn find(call: &Call<'_>) -> Result<Arc<Run>, AwsError> {
-    let arn = call.params.required("executionArn")?;
-    arn::execution(arn)?;
-    call.ctx().api.runs.find(&call.ctx(), arn).ok_or_else(|| {
-        AwsError::new("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'"))
-    })
-}
-
-fn described(call: &Call<'_>, run: &Run) -> Map<String, Value> {
-    let mut answer = summary_of(call, run);
-    answer.insert("input".to_owned(), run.input.clone().into());
-    answer.insert("inputDetails".to_owned(), json!({ "included": true }));
-    let status = answer.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let redrivable = matches!(status.as_str(), "FAILED" | "TIMED_OUT" | "ABORTED");
-    answer.insert(
-        "redriveStatus".to_owned(),
-        if redrivable { "REDRIVABLE" } else { "NOT_REDRIVABLE" }.into(),
-    );
-    if !redrivable {
-        let reason = format!("Execution is {status} and cannot be redriven");
-        answer.insert("redriveStatusReason".to_owned(), reason.into());
+/// The execution of an ARN.
+pub(super) async fn find(ctx: &Ctx, arn: &str) -> Result<View, AwsError> {
+    let missing =
+        || AwsError::new("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'"));
+    let rest = arn::execution(arn)?;
+    if let Some(run) = ctx.api.runs.find(ctx, arn) {
+        return Ok(View::here(&run));
     }
-    match run.end().map(|(_, end)| end) {
-        Some(End::Succeeded(output)) => {
-            answer.insert("output".to_owned(), output.text().into());
-            answer.insert("outputDetails".to_owned(), json!({ "included": true }));
+    let named = ctx.handle.run(&ctx.who, &Which::Name(rest.to_owned())).await;
+    let found = match named {
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            // One that was started as a function is named by its id.
+            let (machine, id) = rest.split_once(':').ok_or_else(missing)?;
+            let id: ExecutionId = id.parse().map_err(|_| missing())?;
+            let run = ctx.handle.run(&ctx.who, &Which::Id(id)).await;
+            run.ok().filter(|run| run.info.function.as_str() == machine).ok_or_else(missing)?
         }
-        Some(End::Failed { error, cause } | End::Aborted { error, cause }) => {
-            for (name, value) in [("error", error), ("cause", cause)] {
-                if let Some(value) = value {
-                    answer.insert(name.to_owned(), value.into());
-                }
-            }
-        }
-        Some(End::TimedOut) | None => {}
-    }
-    answer
+        other => other?,
+    };
+    Ok(View::of_node(&ctx.api.place, found))
 }
 
-/// One execution of a list.
-fn summary_of(call: &Call<'_>, run: &Run) -> Map<String, Value> {
-    let mut shown = Map::new();
-    let facts = &run.facts;
-    shown.insert("executionArn".to_owned(), facts.execution_arn.clone().into());
-    shown.insert("stateMachineArn".to_owned(), facts.machine_arn.clone().into());
-    shown.insert("name".to_owned(), facts.execution_name.clone().into());
-    shown.insert("startDate".to_owned(), seconds(facts.started));
-    shown.insert("redriveCount".to_owned(), 0.into());
-    if let Some(version) = run.version {
-        let arn = call.place.version(&facts.machine_name, version);
-        shown.insert("stateMachineVersionArn".to_owned(), arn.into());
+/// The STANDARD execution that a request names.
+pub(super) async fn find_kept(call: &Call<'_>) -> Result<View, AwsError> {
+    let view = find(&call.ctx(), call.params.required("executionArn")?).await?;
+    match view.kept {
+        Kept::Here(_) => Err(unsupported()),
+        Kept::Node(..) => Ok(view),
     }
-    if let Some(alias) = &run.alias {
-        let arn = call.place.alias(&facts.machine_name, alias);
-        shown.insert("stateMachineAliasArn".to_owned(), arn.into());
-    }
-    let end = run.end();
-    let status = end.as_ref().map_or("RUNNING", |(_, end)| end.status());
-    shown.insert("status".to_owned(), status.into());
-    if let Some((at, _)) = end {
-        shown.insert("stopDate".to_owned(), seconds(at));
-    }
-    shown
 }
 
-#[expect(clippy::unused_async, reason = "as all actions")]
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
-    let run = find(call)?;
-    if run.sort == MachineType::Express {
-        return Err(unsupported());
-    }
-    Ok(described(call, &run))
+    Ok(find_kept(call).await?.described(call.place))
 }
 
 pub(super) async fn describe_machine(call: &Call<'_>) -> Answer {
-    let run = find(call)?;
-    let name = run.facts.machine_name.clone();
-    let arn = run.facts.machine_arn.clone();
-    let missing = arn.clone();
+    let ctx = call.ctx();
+    let view = find(&ctx, call.params.required("executionArn")?).await?;
+    let name = view.machine_name.split('/').next().unwrap_or_default().to_owned();
+    let (arn, missing) = (call.place.machine(&name), call.place.machine(&name));
     let machine = call
         .registry
         .with(call.who, move |resources| machines::known(resources, &name, &missing).cloned())
         .await?;
-    let mut answer = machines::described(&machine, &run.revision);
+    let revision = match &view.kept {
+        Kept::Here(run) => run.revision.clone(),
+        Kept::Node(_, function, version) => {
+            machines::revision_of(&ctx, &machine, function, *version).await?
+        }
+    };
+    let mut answer = machines::described(&machine, &revision);
     answer.insert("stateMachineArn".to_owned(), arn.into());
     answer.insert("updateDate".to_owned(), seconds(Timestamp::from_millis(machine.updated)));
-    if let Some(id) = &run.revision.id {
+    if let Some(id) = &revision.id {
         answer.insert("revisionId".to_owned(), id.clone().into());
     }
     Ok(answer)
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    let (size, after) = cursor(&call.params, TOKEN_CHARS_MAX)?;
+    let before = match after {
+        None => None,
+        Some(id) => {
+            let invalid = |_| AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'");
+            Some(id.parse::<ExecutionId>().map_err(invalid)?)
+        }
+    };
+    let ctx = call.ctx();
+    if let Some(arn) = call.params.text("mapRunArn")? {
+        return super::map_runs::children(call, &ctx, arn, size, before).await;
+    }
     let arn = call.params.required("stateMachineArn")?;
     let MachineArn { name, qualifier } = arn::machine(arn)?;
-    let ctx = call.ctx();
     let found = machines::find_in(&ctx, arn).await?;
     if sort_of(&found.machine) == MachineType::Express {
         return Err(unsupported());
     }
     let wanted = call.params.text("statusFilter")?;
-    let runs = ctx.api.runs.of_machine(&ctx, &call.place.machine(&name));
-    // One of the same name may have been deleted before this one was made.
-    let since = Timestamp::from_millis(found.machine.created);
-    let runs =
-        runs.iter().filter(|run| run.facts.started >= since).filter(|run| match &qualifier {
+    let (function, _) = machines::pinned(&ctx, &found.machine, &found.revision).await?;
+    let filter = RunFilter {
+        function: Some(function),
+        open: wanted == Some("RUNNING"),
+        status: match wanted {
+            Some("SUCCEEDED") => Some(ExecutionStatus::Succeeded),
+            Some("FAILED" | "TIMED_OUT") => Some(ExecutionStatus::Failed),
+            Some("ABORTED") => Some(ExecutionStatus::Cancelled),
+            _ => None,
+        },
+        // One of the same name may have been deleted before this one was made.
+        from: Some(Timestamp::from_millis(found.machine.created)),
+        before,
+        ..RunFilter::default()
+    };
+    let fits = |view: &View| {
+        let is_of = match &qualifier {
             None => true,
-            Some(Qualifier::Version(version)) => run.version == Some(*version),
-            Some(Qualifier::Alias(alias)) => run.alias.as_ref() == Some(alias),
-        });
-    let shown: Vec<Value> = runs
-        .map(|run| summary_of(call, run))
-        .filter(|shown| {
-            wanted.is_none_or(|wanted| shown.get("status").and_then(Value::as_str) == Some(wanted))
-        })
-        .map(Value::Object)
-        .collect();
-    let (shown, next) = page(&call.params, TOKEN_CHARS_MAX, shown)?;
+            Some(Qualifier::Version(version)) => view.version == Some(*version),
+            Some(Qualifier::Alias(alias)) => view.alias.as_ref() == Some(alias),
+        };
+        is_of && view.machine_name == name && wanted.is_none_or(|wanted| view.status() == wanted)
+    };
+    let (views, next) = views(&ctx, filter, size, fits).await?;
+    let shown = views.iter().map(|view| Value::Object(view.summary(call.place))).collect();
     Ok(listed("executions", shown, next))
 }
 
-#[expect(clippy::unused_async, reason = "as all actions")]
-pub(super) async fn history(call: &Call<'_>) -> Answer {
-    let run = find(call)?;
-    if run.sort == MachineType::Express {
-        return Err(unsupported());
+/// A page of executions that fit, and the token of the next one.
+pub(super) async fn views(
+    ctx: &Ctx,
+    mut filter: RunFilter,
+    size: usize,
+    fits: impl Fn(&View) -> bool,
+) -> Result<(Vec<View>, Option<String>), AwsError> {
+    let mut shown: Vec<View> = Vec::new();
+    loop {
+        filter.limit = (size + 1 - shown.len()).clamp(1, model::limits::PAGE_MAX - 1);
+        let page = ctx.handle.runs(&ctx.who, filter.clone()).await?;
+        filter.before = page.items.last().map(|run| run.info.id);
+        let views = page.items.into_iter().map(|run| View::of_node(&ctx.api.place, run));
+        for view in views.filter(&fits) {
+            if shown.len() == size {
+                let Some(Kept::Node(last, ..)) = shown.last().map(|view| &view.kept) else {
+                    return Ok((shown, None));
+                };
+                let next = next_cursor(&last.to_string());
+                return Ok((shown, Some(next)));
+            }
+            shown.push(view);
+        }
+        if !page.more {
+            return Ok((shown, None));
+        }
     }
+}
+
+pub(super) async fn history(call: &Call<'_>) -> Answer {
+    let view = find_kept(call).await?;
     let data = call.params.get("includeExecutionData").and_then(Value::as_bool).unwrap_or(true);
-    let mut events: Vec<Value> =
-        run.progress().events.iter().map(asl::history::Event::render).collect();
+    let mut events = view.history(&call.ctx()).await?;
     if !data {
         events.iter_mut().for_each(strip);
     }
@@ -288,13 +437,50 @@ fn strip(event: &mut Value) {
 }
 
 pub(super) async fn stop(call: &Call<'_>) -> Answer {
-    let run = find(call)?;
+    let ctx = call.ctx();
+    let arn = call.params.required("executionArn")?;
+    let view = find(&ctx, arn).await?;
     let text = |name: &str| call.params.text(name).map(|text| text.map(str::to_owned));
-    run.stop(text("error")?, text("cause")?);
-    run.wait().await;
-    let at = run.end().map_or_else(|| call.handle.now(), |(at, _)| at);
+    let (error, cause) = (text("error")?, text("cause")?);
+    match &view.kept {
+        Kept::Here(run) => {
+            run.stop(error, cause);
+            run.wait().await;
+        }
+        Kept::Node(id, ..) => {
+            let reason = json!({ "error": error, "cause": cause }).to_string();
+            let which = Which::Id(*id);
+            match ctx.handle.cancel_execution(&ctx.who, &which, reason).await {
+                Err(error) if error.kind != ErrorKind::ExecutionEnded => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    let ended = find(&ctx, arn).await?.end.map(|(at, _)| at);
     let mut answer = Map::new();
-    answer.insert("stopDate".to_owned(), seconds(at));
+    answer.insert("stopDate".to_owned(), seconds(ended.unwrap_or_else(|| call.handle.now())));
+    Ok(answer)
+}
+
+pub(super) async fn redrive(call: &Call<'_>) -> Answer {
+    let view = find_kept(call).await?;
+    let refuse = |why: String| {
+        Err(AwsError::new("ExecutionNotRedrivable", format!("Execution is not redrivable: {why}")))
+    };
+    let status = view.status();
+    if !matches!(status, "FAILED" | "TIMED_OUT" | "ABORTED") {
+        return refuse(format!("Execution is {status} and cannot be redriven"));
+    }
+    let Kept::Node(id, ..) = view.kept else { return Err(unsupported()) };
+    let at = call.handle.now();
+    let redriven = call.handle.redrive_execution(call.who, &Which::Id(id), String::new()).await;
+    match redriven {
+        Ok(()) => {}
+        Err(error) if error.kind == ErrorKind::Conflict => return refuse(error.to_string()),
+        Err(error) => return Err(error.into()),
+    }
+    let mut answer = Map::new();
+    answer.insert("redriveDate".to_owned(), seconds(at));
     Ok(answer)
 }
 
@@ -313,138 +499,105 @@ pub(super) async fn activity_task(call: &Call<'_>) -> Answer {
     let worker = call.params.text("workerName")?.map(str::to_owned);
     let ctx = call.ctx();
     let mut answer = Map::new();
-    if let Some(offer) = ctx.api.runs.take_offer(&name, worker, POLL).await {
-        answer.insert("taskToken".to_owned(), offer.token.into());
-        answer.insert("input".to_owned(), offer.input.into());
+    if let Some((token, input)) = ctx.api.runs.take_offer(&ctx, &name, worker, POLL).await {
+        answer.insert("taskToken".to_owned(), token.into());
+        answer.insert("input".to_owned(), input.into());
     }
     Ok(answer)
 }
 
-#[expect(clippy::unused_async, reason = "as all actions")]
 pub(super) async fn task_success(call: &Call<'_>) -> Answer {
     let output = call.params.required("output")?;
     let output = Document::parse(output)
         .map_err(|error| AwsError::new("InvalidOutput", format!("Invalid Output: '{error}'")))?;
-    answer_token(call, |op| Input::TaskEnded(op, Ok(output)), Last::Yes)
+    let answer = TokenAnswer::Success(output.text().to_owned().into());
+    answer_token(call, answer, |op| Input::TaskEnded(op, Ok(output)), Last::Yes).await
 }
 
-#[expect(clippy::unused_async, reason = "as all actions")]
 pub(super) async fn task_failure(call: &Call<'_>) -> Answer {
     let text = |name: &str| call.params.text(name).map(|text| text.map(str::to_owned));
     let failed = Failed { error: text("error")?.unwrap_or_default(), cause: text("cause")? };
-    answer_token(call, |op| Input::TaskEnded(op, Err(failed)), Last::Yes)
+    let failure =
+        asl::answer::failure(FailureKind::Handler, Some(&failed.error), failed.cause.as_deref());
+    let answer = TokenAnswer::Failure(failure);
+    answer_token(call, answer, |op| Input::TaskEnded(op, Err(failed)), Last::Yes).await
 }
 
-#[expect(clippy::unused_async, reason = "as all actions")]
 pub(super) async fn task_heartbeat(call: &Call<'_>) -> Answer {
-    answer_token(call, Input::TaskHeartbeat, Last::No)
+    answer_token(call, TokenAnswer::Heartbeat, Input::TaskHeartbeat, Last::No).await
 }
 
-fn answer_token(
+/// Hands an answer to who waits for that token: an execution of this process, or of the node.
+async fn answer_token(
     call: &Call<'_>,
-    input: impl FnOnce(model::suspend::OpId) -> Input,
+    answer: TokenAnswer,
+    here: impl FnOnce(model::suspend::OpId) -> Input,
     last: Last,
 ) -> Answer {
     let token = call.params.required("taskToken")?;
-    if call.ctx().api.runs.answer(token, input, last) {
+    if call.ctx().api.runs.answer(token, here, last) {
         return Ok(Map::new());
     }
-    if registry::is_token(token) {
-        let message = "Task Timed Out: 'Provided task does not exist anymore'";
-        return Err(AwsError::new("TaskTimedOut", message));
+    let taken = match registry::is_token(token) {
+        true => TokenTaken::TooLate,
+        false => call.handle.end_token(call.who, token, answer).await?,
+    };
+    match taken {
+        TokenTaken::Yes => Ok(Map::new()),
+        TokenTaken::TooLate => {
+            let message = "Task Timed Out: 'Provided task does not exist anymore'";
+            Err(AwsError::new("TaskTimedOut", message))
+        }
+        TokenTaken::Never => Err(AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'")),
     }
-    Err(AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'"))
 }
 
-/// `states:startExecution` of a Task state.
+/// `states:startExecution` of a Task state that does not wait for the end.
 pub(super) async fn start_nested(
     ctx: &Ctx,
-    order: Option<&Order>,
     parameters: &Value,
-    pattern: Pattern,
-) -> Result<Document, Failed> {
-    let text = |name: &str| parameters.get(name).and_then(Value::as_str).map(str::to_owned);
-    let input = parameters.get("Input").filter(|input| !input.is_null()).map(|input| match input {
-        Value::String(text) if serde_json::from_str::<Value>(text).is_ok() => text.clone(),
-        other => other.to_string(),
-    });
-    let wanted =
-        Wanted { arn: text("StateMachineArn").unwrap_or_default(), name: text("Name"), input };
-    let refused = |error: &AwsError| Failed {
-        error: format!("StepFunctions.{}Exception", error.code().trim_end_matches("Exception")),
-        cause: Some(format!(
-            "{} (Service: AWSStepFunctions; Status Code: 400; Error Code: {}; Request ID: {}; Proxy: null)",
-            error.message(),
-            error.code(),
-            registry::uuid().unwrap_or_default(),
-        )),
-    };
+    by: Option<InvocationId>,
+) -> Result<Value, Failed> {
+    let by = by.unwrap_or_else(|| InvocationId(u128::from(registry::seed())));
+    let wanted = Wanted::nested(parameters, by);
     let beginning: std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>> =
         Box::pin(begin(ctx, &wanted));
-    let (run, is_new) = beginning.await.map_err(|error| refused(&error))?;
-    if !is_new && (run.end().is_some() || Some(&run.input) != wanted.input.as_ref()) {
-        let message = format!("Execution Already Exists: '{}'", run.facts.execution_arn);
-        return Err(refused(&AwsError::new("ExecutionAlreadyExists", message)));
-    }
-    let started: Document = json!({
-        "ExecutionArn": run.facts.execution_arn,
-        "StartDate": asl::time::render(run.facts.started),
-    })
-    .into();
-    if matches!(pattern, Pattern::RequestResponse | Pattern::Callback) {
-        return Ok(started);
-    }
-    if let Some(order) = order {
-        let _ = order.inbox.send(Input::TaskSubmitted(order.op, started));
-    }
-    run.wait().await;
-    match run.end() {
-        Some((at, end)) => nested_end(&run, at, end, pattern),
-        None => Ok(Value::Null.into()),
-    }
+    let view = beginning.await.map_err(|error| tasks::refused_start(&error))?;
+    Ok(tasks::started(&view.arn, view.started))
 }
 
-/// How a nested execution ended, as the state that waited for it sees it.
-fn nested_end(run: &Run, at: Timestamp, end: End, pattern: Pattern) -> Result<Document, Failed> {
-    let millis = |at: Timestamp| Value::from(at.as_millis());
-    let mut result = Map::new();
-    let mut put = |name: &str, value: Value| result.insert(name.to_owned(), value);
-    put("ExecutionArn", run.facts.execution_arn.clone().into());
-    put("Input", nested_data(&run.input, pattern));
-    put("InputDetails", json!({ "Included": true }));
-    put("Name", run.facts.execution_name.clone().into());
-    put("StartDate", millis(run.facts.started));
-    put("StateMachineArn", run.facts.machine_arn.clone().into());
-    put("Status", end.status().into());
-    put("StopDate", millis(at));
-    match end {
-        End::Succeeded(output) => {
-            put("Output", nested_data(output.text(), pattern));
-            put("OutputDetails", json!({ "Included": true }));
-            Ok(Value::Object(result).into())
+/// `states:startExecution.sync` of an EXPRESS execution.
+pub(super) async fn run_nested(
+    ctx: &Ctx,
+    parameters: &Value,
+    submitted: impl FnOnce(Document) + Send,
+    pattern: asl::definition::Pattern,
+) -> Result<Document, Failed> {
+    let by = InvocationId(u128::from(registry::seed()) << 64 | u128::from(registry::seed()));
+    let wanted = Wanted::nested(parameters, by);
+    let beginning: std::pin::Pin<Box<dyn Future<Output = _> + Send + '_>> =
+        Box::pin(begin(ctx, &wanted));
+    let view = beginning.await.map_err(|error| tasks::refused_start(&error))?;
+    submitted(tasks::started(&view.arn, view.started).into());
+    let internal = |error: &dyn std::fmt::Display| Failed {
+        error: "States.Runtime".to_owned(),
+        cause: Some(error.to_string()),
+    };
+    match &view.kept {
+        Kept::Here(run) => run.wait().await,
+        Kept::Node(id, ..) => {
+            let ended = ctx.handle.run_ended(&ctx.who, &Which::Id(*id)).await;
+            ended.map_err(|error| internal(&error))?;
         }
-        End::Failed { error, cause } | End::Aborted { error, cause } => {
-            for (name, value) in [("Error", error), ("Cause", cause)] {
-                if let Some(value) = value {
-                    put(name, value.into());
-                }
-            }
-            Err(Failed {
-                error: "States.TaskFailed".to_owned(),
-                cause: Some(Value::Object(result).to_string()),
-            })
-        }
-        End::TimedOut => Err(Failed {
-            error: "States.TaskFailed".to_owned(),
-            cause: Some(Value::Object(result).to_string()),
-        }),
     }
-}
-
-/// Data of a nested execution: `.sync:2` has JSON where `.sync` has text.
-fn nested_data(text: &str, pattern: Pattern) -> Value {
-    match pattern {
-        Pattern::Sync2 => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        Pattern::RequestResponse | Pattern::Sync | Pattern::Callback => text.into(),
-    }
+    let ended = find(ctx, &view.arn).await.map_err(|error| internal(&error.message()))?;
+    let nested = asl::answer::Nested {
+        execution_arn: view.arn,
+        name: view.name,
+        machine_arn: ctx.api.place.machine(&view.machine_name),
+        input: view.input,
+        started: view.started,
+    };
+    let (at, end) = ended.end.unwrap_or((view.started, End::TimedOut));
+    nested.ended(at, &end, pattern)
 }

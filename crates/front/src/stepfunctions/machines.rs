@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 
 use asl::definition::{MachineType, Parsed, Problem, Severity, parse, summary};
-use model::Timestamp;
+use model::{Durable, FunctionName, Kind, Timestamp, Version as FunctionVersion};
+use node::{NewFunction, RunFilter, states};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::arn::{self, MachineArn, Qualifier};
 use super::error::AwsError;
 use super::page::page;
 use super::params::check_name;
-use super::registry::{Machine, Resources, Revision, Version, millis, seed, uuid};
+use super::registry::{Machine, Pin, Resources, Revision, Version, millis, seed, uuid};
 use super::{Answer, Call, Ctx, references, seconds, tags, versions};
 
 const TOKEN_CHARS_MAX: usize = 1_024;
+/// Between two looks whether an execution of a deleted machine still runs.
+const FORGET_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub(super) async fn create(call: &Call<'_>) -> Answer {
     let name = call.params.required("name")?.to_owned();
@@ -36,8 +40,16 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         encryption: encryption(call.params.get("encryptionConfiguration")),
         definition,
         role,
+        function: None,
     };
     check_definition(&revision.definition, sort)?;
+    let ctx = call.ctx();
+    let _publishing = call.api.publishing.lock().await;
+    let pin = match same(&ctx, &name, &revision, sort).await? {
+        Some(pin) => pin,
+        None => Some(publish_function(&ctx, &name, sort, &revision).await?),
+    };
+    let revision = Revision { function: pin, ..revision };
     let now = millis(call.handle.now());
     let mut machine = Machine {
         name: name.clone(),
@@ -57,7 +69,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         .with(call.who, move |resources| {
             if let Some(known) = resources.machines().get(&machine.name) {
                 // The same request again has the same answer.
-                if known.revision != machine.revision || known.sort != machine.sort {
+                if !known.revision.says_the_same(&machine.revision) || known.sort != machine.sort {
                     let message = format!("State Machine Already Exists: '{taken}'");
                     return Err(AwsError::new("StateMachineAlreadyExists", message));
                 }
@@ -89,45 +101,36 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
             "Version description can only be set when publish is true",
         ));
     }
-    let definition = call.params.text("definition")?.map(str::to_owned);
-    if let Some(definition) = &definition {
-        call.params.definition(definition)?;
-    }
-    let role = call.params.text("roleArn")?.map(str::to_owned);
-    let given = |name: &str| call.params.get(name);
-    let logging = given("loggingConfiguration").map(|value| logging(Some(value))).transpose()?;
-    let tracing = tracing_enabled(given("tracingConfiguration"));
-    let encryption = given("encryptionConfiguration").map(|value| encryption(Some(value)));
-    let nothing = definition.is_none()
-        && role.is_none()
-        && logging.is_none()
-        && tracing.is_none()
-        && encryption.is_none();
-    if nothing && !publish {
+    let changes = Changes::read(call)?;
+    if changes.is_empty() && !publish {
         let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration \
                        must be specified";
         return Err(AwsError::new("MissingRequiredParameter", message));
     }
     let id = uuid()?;
     let now = millis(call.handle.now());
+    let ctx = call.ctx();
+    let _publishing = call.api.publishing.lock().await;
+    let before = find_in(&ctx, &arn).await?.machine;
+    let sort = sort_of(&before);
+    if let Some(definition) = &changes.definition {
+        check_definition(definition, sort)?;
+    }
+    let after = changes.of(&before.revision);
+    let runs_the_same =
+        after.definition == before.revision.definition && after.role == before.revision.role;
+    let pin = match runs_the_same {
+        true => after.function,
+        false => Some(publish_function(&ctx, &name, sort, &after).await?),
+    };
     let (revision, version) = call
         .registry
         .with(call.who, move |resources| {
-            let Some(known) = resources.machines().get(&name) else {
-                return Err(AwsError::no_machine(&arn));
-            };
-            let sort = sort_of(known);
-            if let Some(definition) = &definition {
-                check_definition(definition, sort)?;
-            }
             let machine = resources.machine_mut(&name).ok_or_else(|| AwsError::no_machine(&arn))?;
             let before = machine.revision.clone();
             let revision = &mut machine.revision;
-            revision.definition = definition.unwrap_or_else(|| revision.definition.clone());
-            revision.role = role.unwrap_or_else(|| revision.role.clone());
-            revision.logging = logging.unwrap_or_else(|| revision.logging.clone());
-            revision.tracing = tracing.unwrap_or(revision.tracing);
-            revision.encryption = encryption.unwrap_or_else(|| revision.encryption.clone());
+            *revision = changes.of(&before);
+            revision.function = pin;
             if *revision != before {
                 revision.id = Some(id);
             }
@@ -146,6 +149,52 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
             .insert("stateMachineVersionArn".to_owned(), call.place.version(&name, version).into());
     }
     Ok(answer)
+}
+
+/// What UpdateStateMachine replaces.
+struct Changes {
+    definition: Option<String>,
+    role: Option<String>,
+    logging: Option<Value>,
+    tracing: Option<bool>,
+    encryption: Option<Value>,
+}
+
+impl Changes {
+    fn read(call: &Call<'_>) -> Result<Self, AwsError> {
+        let definition = call.params.text("definition")?.map(str::to_owned);
+        if let Some(definition) = &definition {
+            call.params.definition(definition)?;
+        }
+        let given = |name: &str| call.params.get(name);
+        Ok(Self {
+            definition,
+            role: call.params.text("roleArn")?.map(str::to_owned),
+            logging: given("loggingConfiguration").map(|value| logging(Some(value))).transpose()?,
+            tracing: tracing_enabled(given("tracingConfiguration")),
+            encryption: given("encryptionConfiguration").map(|value| encryption(Some(value))),
+        })
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.definition.is_none()
+            && self.role.is_none()
+            && self.logging.is_none()
+            && self.tracing.is_none()
+            && self.encryption.is_none()
+    }
+
+    /// A revision with these changes.
+    fn of(&self, before: &Revision) -> Revision {
+        Revision {
+            definition: self.definition.clone().unwrap_or_else(|| before.definition.clone()),
+            role: self.role.clone().unwrap_or_else(|| before.role.clone()),
+            logging: self.logging.clone().unwrap_or_else(|| before.logging.clone()),
+            tracing: self.tracing.unwrap_or(before.tracing),
+            encryption: self.encryption.clone().unwrap_or_else(|| before.encryption.clone()),
+            ..before.clone()
+        }
+    }
 }
 
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
@@ -243,12 +292,184 @@ pub(super) fn known<'r>(
 pub(super) async fn delete(call: &Call<'_>) -> Answer {
     let arn = call.params.required("stateMachineArn")?;
     let name = unqualified(arn)?;
-    call.registry
+    let machine = name.clone();
+    let pin = call
+        .registry
         .with(call.who, move |resources| {
+            let known = resources.machines().get(&name);
+            let pin = known.and_then(|machine| machine.revision.function.clone());
             resources.remove_machine(&name);
-            Ok(Map::new())
+            Ok(pin)
+        })
+        .await?;
+    if let Some(pin) = pin {
+        let ctx = call.ctx();
+        tokio::spawn(async move { forget(&ctx, &machine, &pin).await });
+    }
+    Ok(Map::new())
+}
+
+/// Deletes the function of a machine that was deleted, once none of its executions runs any more.
+async fn forget(ctx: &Ctx, machine: &str, pin: &Pin) {
+    let Ok(function) = pin.name.parse::<FunctionName>() else { return };
+    loop {
+        let publishing = ctx.api.publishing.lock().await;
+        let machine = machine.to_owned();
+        let made_again =
+            ctx.api.registry.with(&ctx.who, move |all| Ok(all.machines().contains_key(&machine)));
+        if made_again.await.unwrap_or(true) {
+            return;
+        }
+        // Somebody deployed a function of that name meanwhile.
+        let latest = ctx.handle.function(&ctx.who, &function, None).await;
+        if latest.is_ok_and(|latest| latest.version.0 != pin.version) {
+            return;
+        }
+        let open = RunFilter {
+            function: Some(function.clone()),
+            open: true,
+            limit: 1,
+            ..RunFilter::default()
+        };
+        match ctx.handle.runs(&ctx.who, open).await {
+            Ok(page) if page.items.is_empty() => {
+                let _ = ctx.handle.delete_function(&ctx.who, &function).await;
+                return;
+            }
+            Ok(_) => drop(publishing),
+            Err(_) => return,
+        }
+        tokio::time::sleep(FORGET_EVERY).await;
+    }
+}
+
+/// The function of a machine that says the same, where there is one.
+async fn same(
+    ctx: &Ctx,
+    name: &str,
+    revision: &Revision,
+    sort: MachineType,
+) -> Result<Option<Option<Pin>>, AwsError> {
+    let (name, revision) = (name.to_owned(), revision.clone());
+    ctx.api
+        .registry
+        .with(&ctx.who, move |resources| {
+            let known = resources.machines().get(&name);
+            // Another one of that name is refused further on.
+            let known = known.filter(|known| {
+                !known.revision.says_the_same(&revision)
+                    || sort_of(known) != sort
+                    || known.revision.function.is_some()
+            });
+            Ok(known.map(|known| known.revision.function.clone()))
         })
         .await
+}
+
+/// Publishes a revision as a version of a function. A name that cannot name a function, or names
+/// another one, gets one of its own.
+async fn publish_function(
+    ctx: &Ctx,
+    machine: &str,
+    sort: MachineType,
+    revision: &Revision,
+) -> Result<Pin, AwsError> {
+    let digest = Sha256::digest(machine.as_bytes());
+    let own: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let own: FunctionName = format!("state-machine-{own}")
+        .parse()
+        .map_err(|_| AwsError::new("InvalidName", format!("Invalid Name: '{machine}'")))?;
+    let name = match machine.parse::<FunctionName>() {
+        Err(_) => own,
+        Ok(name) => match ctx.handle.function(&ctx.who, &name, None).await {
+            Ok(info) if info.kind != Kind::StateMachine => own,
+            _ => name,
+        },
+    };
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let new = NewFunction {
+        name,
+        runtime: Kind::StateMachine.as_str().to_owned(),
+        handler: String::new(),
+        timeout: None,
+        environment: vec![
+            variable(states::ROLE, &revision.role),
+            variable(states::SORT, sort.as_str()),
+            variable(states::NAME, machine),
+        ],
+        description: String::new(),
+        package: revision.definition.clone().into(),
+        class: None,
+        network: false,
+        durable: Durable::No,
+    };
+    let info = ctx.handle.create_function(&ctx.who, new).await?;
+    Ok(Pin { name: info.name.to_string(), version: info.version.0 })
+}
+
+/// The function that runs a revision. Machines of earlier times have none until they are started.
+pub(super) async fn pinned(
+    ctx: &Ctx,
+    machine: &Machine,
+    revision: &Revision,
+) -> Result<(FunctionName, FunctionVersion), AwsError> {
+    let pin = match &revision.function {
+        Some(pin) => pin.clone(),
+        None => {
+            let pin = publish_function(ctx, &machine.name, sort_of(machine), revision).await?;
+            let (name, wanted, kept) = (machine.name.clone(), revision.clone(), pin.clone());
+            ctx.api
+                .registry
+                .with(&ctx.who, move |resources| {
+                    let Some(machine) = resources.machine_mut(&name) else { return Ok(()) };
+                    let versions = machine.versions.values_mut().map(|v| &mut v.revision);
+                    for revision in versions.chain([&mut machine.revision]) {
+                        if *revision == wanted {
+                            revision.function = Some(kept.clone());
+                        }
+                    }
+                    Ok(())
+                })
+                .await?;
+            pin
+        }
+    };
+    let name = pin.name.parse().map_err(|_| AwsError::no_machine(&machine.name))?;
+    Ok((name, FunctionVersion(pin.version)))
+}
+
+/// The revision that a version of a function runs.
+pub(super) async fn revision_of(
+    ctx: &Ctx,
+    machine: &Machine,
+    function: &FunctionName,
+    version: FunctionVersion,
+) -> Result<Revision, AwsError> {
+    let pin = Pin { name: function.to_string(), version: version.0 };
+    let versions = machine.versions.values().map(|version| &version.revision);
+    let known =
+        versions.chain([&machine.revision]).rfind(|known| known.function.as_ref() == Some(&pin));
+    if let Some(known) = known {
+        return Ok(known.clone());
+    }
+    // It was replaced and never published.
+    let info = ctx.handle.function(&ctx.who, function, Some(version)).await?;
+    let definition = ctx.handle.package(&ctx.who, function, version).await?;
+    let role = info.environment.iter().find(|(name, _)| name == states::ROLE);
+    Ok(Revision {
+        id: None,
+        definition: String::from_utf8_lossy(&definition).into_owned(),
+        role: role.map(|(_, role)| role.clone()).unwrap_or_default(),
+        function: Some(pin),
+        ..machine.revision.clone()
+    })
+}
+
+impl Revision {
+    /// Whether both say the same, whatever runs them.
+    fn says_the_same(&self, other: &Self) -> bool {
+        Self { function: None, ..self.clone() } == Self { function: None, ..other.clone() }
+    }
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {

@@ -9,16 +9,19 @@ mod arn;
 mod error;
 mod executions;
 mod machines;
+mod map_runs;
 mod mock_schema;
 mod page;
 mod params;
 mod references;
 mod registry;
 mod runs;
+mod services;
 mod tags;
 mod tasks;
 mod test_state;
 mod versions;
+mod view;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use runs::Runs;
 
 const TARGET: &str = "x-amz-target";
 const PREFIX: &str = "AWSStepFunctions.";
+const CLASS: &str = "x-fermata-class";
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 
 /// Where this node's resources are said to be: part of every ARN.
@@ -62,6 +66,8 @@ struct Api {
     place: Place,
     registry: Registry,
     runs: Runs,
+    /// Held while machines and their functions are made or removed together.
+    publishing: tokio::sync::Mutex<()>,
 }
 
 /// What the work of an execution needs, which outlives the request that began it.
@@ -70,6 +76,8 @@ struct Ctx {
     api: Arc<Api>,
     handle: Handle,
     who: Principal,
+    /// The class that is stated, or inherited.
+    class: Option<String>,
 }
 
 /// One request.
@@ -80,11 +88,17 @@ struct Call<'a> {
     place: &'a Place,
     registry: &'a Registry,
     params: Params,
+    class: Option<String>,
 }
 
 impl Call<'_> {
     fn ctx(&self) -> Ctx {
-        Ctx { api: Arc::clone(self.api), handle: self.handle.clone(), who: self.who.clone() }
+        Ctx {
+            api: Arc::clone(self.api),
+            handle: self.handle.clone(),
+            who: self.who.clone(),
+            class: self.class.clone(),
+        }
     }
 }
 
@@ -96,7 +110,9 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         place: Place::new(settings),
         registry: Registry::start(handle.clone()),
         runs: Runs::default(),
+        publishing: tokio::sync::Mutex::default(),
     });
+    handle.open_services(Arc::new(services::Services(Arc::clone(&api))));
     Router::new().route(
         "/",
         post(move |State(handle): State<Handle>, headers: HeaderMap, body: Bytes| {
@@ -121,7 +137,9 @@ async fn answer(api: &Arc<Api>, handle: &Handle, headers: &HeaderMap, body: &[u8
     // Keys sign requests where the server knows keys; a development server takes anybody.
     let who = handle.anonymous().ok_or_else(AwsError::not_signed)?;
     let params = Params::parse(body)?;
-    let call = Call { api, handle, who: &who, place: &api.place, registry: &api.registry, params };
+    let class = headers.get(CLASS).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (place, registry) = (&api.place, &api.registry);
+    let call = Call { api, handle, who: &who, place, registry, params, class };
     dispatch(action, &call).await
 }
 
@@ -134,8 +152,8 @@ fn act<'a>(
     Box::pin(async move {
         let (place, registry) = (&ctx.api.place, &ctx.api.registry);
         let params = Params::from(fields);
-        let call =
-            Call { api: &ctx.api, handle: &ctx.handle, who: &ctx.who, place, registry, params };
+        let (api, handle, who, class) = (&ctx.api, &ctx.handle, &ctx.who, ctx.class.clone());
+        let call = Call { api, handle, who, place, registry, params, class };
         dispatch(action, &call).await
     })
 }
@@ -152,10 +170,13 @@ async fn dispatch(action: &str, call: &Call<'_>) -> Answer {
         "DescribeActivity" => activities::describe(call).await,
         "DescribeStateMachine" => machines::describe(call).await,
         "DescribeExecution" => executions::describe(call).await,
+        "DescribeMapRun" => map_runs::describe(call).await,
         "DescribeStateMachineForExecution" => executions::describe_machine(call).await,
         "GetActivityTask" => executions::activity_task(call).await,
         "GetExecutionHistory" => executions::history(call).await,
         "ListExecutions" => executions::list(call).await,
+        "ListMapRuns" => map_runs::list(call).await,
+        "RedriveExecution" => executions::redrive(call).await,
         "SendTaskFailure" => executions::task_failure(call).await,
         "SendTaskHeartbeat" => executions::task_heartbeat(call).await,
         "SendTaskSuccess" => executions::task_success(call).await,
@@ -172,6 +193,7 @@ async fn dispatch(action: &str, call: &Call<'_>) -> Answer {
         "TagResource" => tags::tag(call).await,
         "TestState" => test_state::run(call).await,
         "UntagResource" => tags::untag(call).await,
+        "UpdateMapRun" => map_runs::update(call).await,
         "UpdateStateMachine" => machines::update(call).await,
         "UpdateStateMachineAlias" => aliases::update(call).await,
         "ValidateStateMachineDefinition" => machines::validate(call),

@@ -31,3 +31,26 @@ fn read(token: &str) -> Option<usize> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     std::str::from_utf8(&bytes).ok()?.strip_prefix("page ")?.parse().ok()
 }
+
+/// The size of a page and the item after which it begins.
+pub(super) fn cursor(
+    params: &Params,
+    token_chars_max: usize,
+) -> Result<(usize, Option<String>), AwsError> {
+    let size = params.page_size()?;
+    let Some(token) = params.text("nextToken")? else { return Ok((size, None)) };
+    if token.chars().count() > token_chars_max {
+        let rule = format!("Member must have length less than or equal to {token_chars_max}");
+        return Err(AwsError::constraint(token, "nextToken", &rule));
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok();
+    let after = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let after = after.and_then(|text| text.strip_prefix("after "));
+    let invalid = || AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'");
+    Ok((size, Some(after.ok_or_else(invalid)?.to_owned())))
+}
+
+/// The token of the page after that item.
+pub(super) fn next_cursor(last: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("after {last}"))
+}

@@ -45,6 +45,16 @@ pub(super) struct Revision {
     pub(super) logging: Value,
     pub(super) tracing: bool,
     pub(super) encryption: Value,
+    /// The function that runs it.
+    #[serde(default)]
+    pub(super) function: Option<Pin>,
+}
+
+/// A version of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pin {
+    pub(super) name: String,
+    pub(super) version: u32,
 }
 
 /// A published revision.

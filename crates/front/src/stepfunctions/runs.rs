@@ -13,9 +13,9 @@ use asl::ask::{Ask, ChildAsk, End, Failed, Input};
 use asl::definition::{ChartId, Definition, MachineType};
 use asl::history::Event;
 use asl::machine::{Facts, Machine, Settings, Start, Turn, World};
-use model::Timestamp;
 use model::suspend::OpId;
-use tokio::sync::{Notify, mpsc, watch};
+use model::{InvocationId, Timestamp};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::registry::Revision;
 use super::{Ctx, registry, tasks};
@@ -23,7 +23,7 @@ use super::{Ctx, registry, tasks};
 /// Executions that ended and are still told of.
 const ENDED_KEPT: usize = 20_000;
 /// Work of one activity that no worker has taken yet.
-const OFFERS_MAX: usize = 10_000;
+const OFFERS_MAX: usize = 1_000_000;
 
 /// All executions of this node.
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Table {
     runs: Vec<Arc<Run>>,
     by_arn: BTreeMap<String, Arc<Run>>,
     tokens: BTreeMap<String, Waiting>,
-    offers: BTreeMap<String, VecDeque<Offer>>,
+    offers: BTreeMap<(model::TenantName, String), VecDeque<Offer>>,
 }
 
 /// Who waits for a token.
@@ -49,10 +49,12 @@ struct Waiting {
 
 /// Work of an activity.
 pub(super) struct Offer {
+    /// The call of the node that it answers, where one does.
+    pub(super) id: Option<InvocationId>,
     pub(super) token: String,
     pub(super) input: String,
-    inbox: mpsc::UnboundedSender<Input>,
-    op: OpId,
+    /// Tells the execution that this worker takes it, which tells whether it waits for that.
+    pub(super) take: Box<dyn FnOnce(Option<String>, oneshot::Sender<bool>) + Send>,
 }
 
 /// One execution.
@@ -175,15 +177,6 @@ impl Runs {
         (found.tenant == ctx.who.tenant).then_some(found)
     }
 
-    /// Executions of a machine, newest first.
-    pub(super) fn of_machine(&self, ctx: &Ctx, machine_arn: &str) -> Vec<Arc<Run>> {
-        let table = lock(&self.table);
-        let runs = table.runs.iter().rev();
-        let own =
-            runs.filter(|run| run.facts.machine_arn == machine_arn && run.tenant == ctx.who.tenant);
-        own.cloned().collect()
-    }
-
     /// Hands an answer to who waits for that token. False where nobody does.
     pub(super) fn answer(
         &self,
@@ -202,22 +195,28 @@ impl Runs {
     /// Work of an activity, once there is some; none after `patience`.
     pub(super) async fn take_offer(
         &self,
+        ctx: &Ctx,
         activity: &str,
         worker: Option<String>,
         patience: Duration,
-    ) -> Option<Offer> {
-        let take = || lock(&self.table).offers.get_mut(activity).and_then(VecDeque::pop_front);
+    ) -> Option<(String, String)> {
+        let key = (ctx.who.tenant.clone(), activity.to_owned());
+        let take = || lock(&self.table).offers.get_mut(&key).and_then(VecDeque::pop_front);
         let wait = async {
             loop {
                 let mut notified = std::pin::pin!(self.offered.notified());
                 notified.as_mut().enable();
-                if let Some(offer) = take() {
+                if let Some(Offer { id, token, input, take }) = take() {
+                    let (tell, told) = oneshot::channel();
+                    take(worker.clone(), tell);
                     // The state that offered it may have ended.
-                    let started = Input::TaskStarted(offer.op, worker.clone());
-                    if lock(&self.table).tokens.contains_key(&offer.token)
-                        && offer.inbox.send(started).is_ok()
-                    {
-                        return offer;
+                    if told.await.unwrap_or(false) {
+                        if id.is_some() {
+                            // Signs of life are counted from now on.
+                            let alive = node::TokenAnswer::Heartbeat;
+                            let _ = ctx.handle.end_token(&ctx.who, &token, alive).await;
+                        }
+                        return (token, input);
                     }
                     continue;
                 }
@@ -412,28 +411,38 @@ fn no_storage(error: &str) -> Failed {
 }
 
 impl Runs {
+    /// Whether more work may be offered.
+    pub(super) fn has_room(&self, tenant: &model::TenantName, activity: &str) -> bool {
+        let key = (tenant.clone(), activity.to_owned());
+        lock(&self.table).offers.get(&key).is_none_or(|offers| offers.len() < OFFERS_MAX)
+    }
+
     /// Offers work of an activity to its workers.
-    pub(super) fn offer(
-        &self,
-        activity: &str,
-        input: &str,
-        order: &tasks::Order,
-    ) -> Result<(), Failed> {
+    pub(super) fn offer(&self, tenant: &model::TenantName, activity: &str, offer: Offer) {
         {
             let mut table = lock(&self.table);
-            let offers = table.offers.entry(activity.to_owned()).or_default();
-            if offers.len() >= OFFERS_MAX {
-                let cause = format!("more than {OFFERS_MAX} tasks wait for a worker of {activity}");
-                return Err(Failed { error: "States.TaskFailed".to_owned(), cause: Some(cause) });
+            let offers = table.offers.entry((tenant.clone(), activity.to_owned())).or_default();
+            // A repeat of the same call replaces it.
+            if let Some(id) = offer.id
+                && let Some(known) = offers.iter_mut().find(|known| known.id == Some(id))
+            {
+                *known = offer;
+            } else {
+                offers.push_back(offer);
             }
-            offers.push_back(Offer {
-                token: order.token.clone(),
-                input: input.to_owned(),
-                inbox: order.inbox.clone(),
-                op: order.op,
-            });
         }
         self.offered.notify_waiters();
-        Ok(())
+    }
+
+    /// Takes back what that call offered.
+    pub(super) fn withdraw(&self, id: InvocationId) {
+        for offers in lock(&self.table).offers.values_mut() {
+            offers.retain(|offer| offer.id != Some(id));
+        }
+    }
+
+    /// Whether somebody waits for that token.
+    pub(super) fn waits(&self, token: &str) -> bool {
+        lock(&self.table).tokens.contains_key(token)
     }
 }

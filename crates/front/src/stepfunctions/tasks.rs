@@ -1,16 +1,18 @@
 //! The work of Task states: functions of this tenant, activities and other state machines.
 
 use asl::Document;
+use asl::answer;
 use asl::ask::{Failed, Input, TaskAsk};
 use asl::definition::{Integration, Pattern, Sdk};
+use model::FunctionName;
 use model::suspend::OpId;
-use model::{Failure, FunctionName};
 use node::{ErrorKind, Invoke};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::error::AwsError;
+use super::runs::Offer;
 use super::{Ctx, executions};
-use crate::lambda::error_body;
 
 /// Where the end of a task is told, and the token that can end it.
 pub(super) struct Order {
@@ -25,10 +27,14 @@ pub(super) async fn perform(ctx: &Ctx, ask: TaskAsk, order: Order) {
     let waits = ask.resource.pattern() == Pattern::Callback;
     let input = match &ask.resource.integration {
         Integration::Activity { name } => {
-            match ctx.api.runs.offer(name, ask.input.text(), &order) {
-                Ok(()) => return,
-                Err(failed) => Input::TaskEnded(op, Err(failed)),
+            let tenant = &ctx.who.tenant;
+            if ctx.api.runs.has_room(tenant, name) {
+                let offer = offer(ctx, ask.input.text(), &order);
+                return ctx.api.runs.offer(tenant, name, offer);
             }
+            let cause = format!("too many tasks wait for a worker of {name}");
+            let error = "States.TaskFailed".to_owned();
+            Input::TaskEnded(op, Err(Failed { error, cause: Some(cause) }))
         }
         Integration::Function { .. } | Integration::Service { .. } => {
             match run(ctx, Some(&order), &ask).await {
@@ -40,6 +46,22 @@ pub(super) async fn perform(ctx: &Ctx, ask: TaskAsk, order: Order) {
     };
     // An execution that ended does not hear it.
     let _ = order.inbox.send(input);
+}
+
+/// Work of an activity of an execution of this process.
+fn offer(ctx: &Ctx, input: &str, order: &Order) -> Offer {
+    let Order { op, token, inbox } = order;
+    let (op, inbox, api) = (*op, inbox.clone(), std::sync::Arc::clone(&ctx.api));
+    let waits = token.clone();
+    Offer {
+        id: None,
+        token: token.clone(),
+        input: input.to_owned(),
+        take: Box::new(move |worker, told| {
+            let started = Input::TaskStarted(op, worker);
+            let _ = told.send(api.runs.waits(&waits) && inbox.send(started).is_ok());
+        }),
+    }
 }
 
 /// Calls what a Task state names and waits for its answer.
@@ -60,7 +82,19 @@ pub(super) async fn run(
         Integration::Service { service, action, pattern, .. }
             if service == "states" && action == "startExecution" =>
         {
-            executions::start_nested(ctx, order, ask.input.value(), *pattern).await
+            match pattern {
+                Pattern::RequestResponse | Pattern::Callback => {
+                    executions::start_nested(ctx, ask.input.value(), None).await.map(Document::new)
+                }
+                Pattern::Sync | Pattern::Sync2 => {
+                    let submitted = |started| {
+                        if let Some(order) = order {
+                            let _ = order.inbox.send(Input::TaskSubmitted(order.op, started));
+                        }
+                    };
+                    executions::run_nested(ctx, ask.input.value(), submitted, *pattern).await
+                }
+            }
         }
         Integration::Service { service, action, sdk: Sdk::Plain, .. } if service == "sfn" => {
             own_action(ctx, action, ask.input.value()).await
@@ -73,7 +107,11 @@ pub(super) async fn run(
 }
 
 /// `aws-sdk:sfn:…`: an action of this API, its fields named as that client names them.
-async fn own_action(ctx: &Ctx, action: &str, parameters: &Value) -> Result<Document, Failed> {
+pub(super) async fn own_action(
+    ctx: &Ctx,
+    action: &str,
+    parameters: &Value,
+) -> Result<Document, Failed> {
     let first = |text: &str, to: fn(&char) -> char| {
         let mut chars = text.chars();
         chars.next().map_or_else(String::new, |first| to(&first).to_string() + chars.as_str())
@@ -103,52 +141,42 @@ async fn own_action(ctx: &Ctx, action: &str, parameters: &Value) -> Result<Docum
 /// `lambda:invoke`: the function's answer among what else Lambda tells.
 async fn lambda_invoke(ctx: &Ctx, parameters: &Value) -> Result<Document, Failed> {
     let name = parameters.get("FunctionName").and_then(Value::as_str).unwrap_or_default();
-    // A payload is bytes to the service: a text with JSON in it is that JSON.
-    let payload = match parameters.get("Payload") {
-        None | Some(Value::Null) => "{}".to_owned(),
-        Some(Value::String(text)) if serde_json::from_str::<Value>(text).is_ok() => text.clone(),
-        Some(other) => other.to_string(),
-    };
-    let answer = invoke(ctx, name, &payload).await?;
-    let answer = match &answer {
-        Value::String(text) => serde_json::from_str(text).unwrap_or(answer),
-        _ => answer,
-    };
-    let length = answer.to_string().len().to_string();
-    let headers = json!({
-        "Connection": "keep-alive",
-        "Content-Length": length,
-        "Content-Type": "application/json",
-        "X-Amz-Executed-Version": "$LATEST",
-    });
-    Ok(json!({
-        "ExecutedVersion": "$LATEST",
-        "Payload": answer,
-        "SdkHttpMetadata": { "HttpHeaders": headers, "HttpStatusCode": 200 },
-        "SdkResponseMetadata": { "RequestId": super::registry::uuid().unwrap_or_default() },
-        "StatusCode": 200,
-    })
-    .into())
+    let answer = invoke(ctx, name, &answer::lambda_payload(parameters)).await?;
+    let request = super::registry::uuid().unwrap_or_default();
+    Ok(answer::lambda_invoked(answer, &request))
+}
+
+/// Why an execution was not started for a state.
+pub(super) fn refused_start(error: &AwsError) -> Failed {
+    Failed {
+        error: format!("StepFunctions.{}Exception", error.code().trim_end_matches("Exception")),
+        cause: Some(format!(
+            "{} (Service: AWSStepFunctions; Status Code: 400; Error Code: {}; Request ID: {}; Proxy: null)",
+            error.message(),
+            error.code(),
+            super::registry::uuid().unwrap_or_default(),
+        )),
+    }
+}
+
+/// What a state sees of an execution that it started.
+pub(super) fn started(arn: &str, at: model::Timestamp) -> Value {
+    let started = json!({ "ExecutionArn": arn, "StartDate": asl::time::render(at) });
+    super::services::with_metadata(started)
 }
 
 /// Calls a function by its name or ARN.
 async fn invoke(ctx: &Ctx, function: &str, payload: &str) -> Result<Value, Failed> {
-    let name = function.split_once("function:").map_or(function, |(_, rest)| rest);
-    let name = name.split(':').next().unwrap_or_default();
-    let missing = || Failed {
-        error: "Lambda.ResourceNotFoundException".to_owned(),
-        cause: Some(format!(
-            "Function not found: {}:$LATEST (Service: AWSLambda; Status Code: 404; Error Code: \
-             ResourceNotFoundException; Request ID: {}; Proxy: null)",
-            ctx.api.place.function(name),
-            super::registry::uuid().unwrap_or_default(),
-        )),
+    let name = answer::function_name(function);
+    let missing = || {
+        let request = super::registry::uuid().unwrap_or_default();
+        answer::no_function(&ctx.api.place.function(name), &request)
     };
     let function: FunctionName = name.parse().map_err(|_| missing())?;
     let order = Invoke {
         function,
         version: None,
-        class: None,
+        class: ctx.class.clone(),
         payload: payload.to_owned().into(),
         traceparent: None,
         received: ctx.handle.now(),
@@ -164,15 +192,7 @@ async fn invoke(ctx: &Ctx, function: &str, payload: &str) -> Result<Value, Faile
         }
     })?;
     match invoked.outcome {
-        Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap_or(Value::Null)),
-        Err(failure) => Err(failed(&failure)),
+        Ok(answer) => Ok(answer::value_of(&answer)),
+        Err(failure) => Err(answer::failed(&failure)),
     }
-}
-
-/// A function's failure as a state sees it.
-fn failed(failure: &Failure) -> Failed {
-    let body = error_body(failure);
-    let error =
-        body.get("errorType").and_then(Value::as_str).unwrap_or("Lambda.Unknown").to_owned();
-    Failed { error, cause: Some(body.to_string()) }
 }

@@ -272,6 +272,8 @@ struct Trial {
     sort: String,
     input: Document,
     has_result: bool,
+    /// Whether a whole machine was given and the state named.
+    is_picked: bool,
     machine: Machine,
     turn: Turn,
     token: String,
@@ -288,11 +290,7 @@ impl Trial {
         context: &Map<String, Value>,
     ) -> Result<Self, AwsError> {
         let name = &tested.name;
-        let of_execution =
-            context.get("Execution").and_then(|execution| execution.get("Input")).cloned();
-        let given = of_execution.is_some().then(|| input.value());
-        let definition = Arc::new(definition(call, state, name, given)?);
-        let begins_with = of_execution.map_or_else(|| input.clone(), Document::new);
+        let definition = Arc::new(definition(call, state, name)?);
         let text = |pointer: &[&str]| -> Option<String> {
             let mut value = context.get(pointer[0])?;
             for step in &pointer[1..] {
@@ -317,16 +315,20 @@ impl Trial {
             Some(token) => token,
             None => uuid()?,
         };
-        let settings = Settings { inspect: true, ..Settings::default() };
+        // A context that is given is the whole of it.
+        let given = call.params.has("context").then(|| context.clone());
+        let settings = Settings { inspect: true, context: given, ..Settings::default() };
         let seed = call.handle.now().as_millis();
-        let start = Start { facts, input: begins_with, chart: ChartId(0), seed };
+        let start = Start { facts, input: input.clone(), chart: ChartId(0), seed };
         let mint = |_: OpId| token.clone();
         let world = World { now: call.handle.now(), token: &mint };
         let (machine, turn) = Machine::start(definition, settings, start, &world);
         let has_result = state.contains_key("Result");
         let (name, sort) = (name.clone(), tested.sort.clone());
         let input = input.clone();
-        Ok(Self { name, sort, input, has_result, machine, turn, token, around: None })
+        let is_picked = call.params.has("stateName");
+        let around = None;
+        Ok(Self { name, sort, input, has_result, is_picked, machine, turn, token, around })
     }
 
     /// Whether a state of branches came so far as to begin them.
@@ -466,7 +468,10 @@ impl Trial {
         let around = self.around.as_ref();
         if self.sort == "Fail" {
             put("input", &Some(self.input.clone()));
-            put("afterInputPath", &Some(self.input.clone()));
+            // AWS leaves it out where the state was picked from a machine.
+            if !self.is_picked {
+                put("afterInputPath", &Some(self.input.clone()));
+            }
         }
         put("input", &seen.input);
         if around.is_none() && !self.has_result {
@@ -481,6 +486,9 @@ impl Trial {
         put("afterResultPath", &seen.after_result_path);
         put("variables", &seen.variables);
         if let Some(around) = around {
+            if self.sort == "Map" {
+                put("afterInputPath", &around.after_input_path);
+            }
             put("afterItemsPath", &around.after_items_path);
             put("afterItemSelector", &around.after_item_selector);
             put("afterItemBatcher", &around.after_item_batcher);
@@ -519,25 +527,18 @@ fn definition(
     call: &Call<'_>,
     state: &Map<String, Value>,
     name: &str,
-    input: Option<&Value>,
 ) -> Result<Definition, AwsError> {
     let mut states = Map::new();
     let mut start = name;
-    let variables = call.params.text("variables")?;
-    if variables.is_some() || input.is_some() {
+    if let Some(text) = call.params.text("variables")? {
         let mut before = Map::new();
         before.insert("Type".to_owned(), "Pass".into());
         before.insert("QueryLanguage".to_owned(), "JSONPath".into());
         before.insert("Next".to_owned(), name.into());
-        if let Some(text) = variables {
-            let variables: Value = serde_json::from_str(text).map_err(|_| {
-                AwsError::validation("Invalid variables provided: they are not a JSON object")
-            })?;
-            before.insert("Assign".to_owned(), variables);
-        }
-        if let Some(input) = input {
-            before.insert("Result".to_owned(), input.clone());
-        }
+        let variables: Value = serde_json::from_str(text).map_err(|_| {
+            AwsError::validation("Invalid variables provided: they are not a JSON object")
+        })?;
+        before.insert("Assign".to_owned(), variables);
         states.insert(VARIABLES.to_owned(), Value::Object(before));
         start = VARIABLES;
     }

@@ -11,12 +11,14 @@ use engine::{
     Verdict, child_id,
 };
 use model::suspend::{InvokeMode, OpId, Resolution, Step};
-use model::{ClassId, ExecutionId, Failure, FailureKind, InvocationId, TenantName};
+use model::{
+    ClassId, ExecutionId, Failure, FailureKind, FunctionName, InvocationId, TenantName, Version,
+};
 use runtime::{DurableTurn, Ended};
 use store::{BlobHash, Mode};
 
 use super::slot::{Hot, StartResult, What};
-use super::{Executions, Message, explicit};
+use super::{Executions, Message, explicit, services};
 use crate::catalog::Entry;
 use crate::control::{self, RecordedBy};
 use crate::error::{Error, ErrorKind};
@@ -27,13 +29,14 @@ const REFUSED_WAIT: Duration = Duration::from_secs(1);
 
 /// What an effect needs besides itself.
 #[derive(Clone)]
-struct Scene {
-    inner: Arc<Inner>,
+pub(super) struct Scene {
+    pub(super) inner: Arc<Inner>,
     thread: Sender<Message>,
-    execution: ExecutionId,
-    tenant: TenantName,
-    max_class: ClassId,
-    depth: u32,
+    pub(super) execution: ExecutionId,
+    pub(super) function: (FunctionName, Version),
+    pub(super) tenant: TenantName,
+    pub(super) max_class: ClassId,
+    pub(super) depth: u32,
 }
 
 /// A turn and which beginning of it.
@@ -60,6 +63,7 @@ impl Executions {
             inner: Arc::clone(&self.inner),
             thread: self.inner.executions.clone(),
             execution: id,
+            function: (hot.row.function.clone(), hot.row.version),
             tenant: hot.row.tenant.clone(),
             max_class: hot.execution.birth().max_class,
             depth: hot.execution.birth().depth,
@@ -131,11 +135,17 @@ struct Signal {
 }
 
 impl Scene {
-    fn happens(&self, id: ExecutionId, input: Input, ack: Option<super::Ack>) {
+    pub(super) fn happens(&self, id: ExecutionId, input: Input, ack: Option<super::Ack>) {
         let _ = self.thread.send(Message::Happens(id, What::Input(Box::new(input)), ack));
     }
 
-    fn resolved(&self, op: OpId, id: InvocationId, resolution: Resolution<Payload>, used: Totals) {
+    pub(super) fn resolved(
+        &self,
+        op: OpId,
+        id: InvocationId,
+        resolution: Resolution<Payload>,
+        used: Totals,
+    ) {
         self.happens(self.execution, Input::Resolved { op, id, resolution, used }, None);
     }
 
@@ -304,6 +314,10 @@ impl Scene {
                 return;
             }
         };
+        if let Some(name) = call.function.strip_prefix(services::PREFIX) {
+            let name = name.to_owned();
+            return self.service(call, name, payload).await;
+        }
         let (op, id) = (call.op, call.id);
         let wanted = match self.wanted(&call, payload) {
             Ok(wanted) => wanted,
@@ -393,14 +407,15 @@ impl Scene {
             }
             (StartResult::Failed(error), _) => scene.not_called(again, &error),
         });
-        let order = super::handle::Order { id: child_id(id), name: None, replace: None, parent };
+        let (name, replace, origin) = (None, None, Vec::new());
+        let order = super::handle::Order { id: child_id(id), name, replace, parent, origin };
         if let Err(error) = inner.start_execution(wanted, &order, reply) {
             self.not_called(call, &error);
         }
     }
 
     /// A call refused for load, budget or the store is made again; any other refusal is its end.
-    fn not_called(&self, call: Call, error: &Error) {
+    pub(super) fn not_called(&self, call: Call, error: &Error) {
         if passes(error.kind) {
             self.retry(Effect::Invoke(call), error.retry_after);
             return;
@@ -412,6 +427,7 @@ impl Scene {
 
     /// Ends a call wherever it is; its end is answered by the call itself where it was under way.
     fn cancel_call(self, op: OpId, call: InvocationId) {
+        self.inner.services.withdraw(call);
         let control = self.inner.control.clone();
         let found = Box::new(move |found: bool| {
             if !found {

@@ -17,7 +17,7 @@ use super::slot::{StartResult, Started, What};
 use super::types::{self, TokenAnswer};
 use super::{
     Begun, ExecutionFilter, ExecutionInfo, FOLLOW_LAG_MAX, HistoryEntry, IfExists, Message,
-    NewExecution, Start, Which,
+    NewExecution, Source, Start, Which,
 };
 use crate::catalog::Entry;
 use crate::control::Done;
@@ -36,6 +36,8 @@ pub(crate) struct Order {
     pub(crate) name: Option<String>,
     pub(crate) replace: Option<(ExecutionId, Revision)>,
     pub(crate) parent: Option<Parent>,
+    /// See [`engine::Birth`].
+    pub(crate) origin: Vec<u8>,
 }
 
 impl Inner {
@@ -70,6 +72,7 @@ impl Inner {
             input: Payload::Inline(wanted.payload.to_vec()),
             timeout: limits::EXECUTION_TIMEOUT_MAX,
             secret: ids::execution_secret(),
+            origin: order.origin.clone(),
         };
         let orchestrator = self.orchestrator(&entry)?;
         let replace = order.replace;
@@ -85,7 +88,8 @@ impl Inner {
         wanted: Wanted,
         id: ExecutionId,
     ) -> Result<(), Error> {
-        let order = Order { id, name: None, replace: None, parent: None };
+        let (name, replace, parent, origin) = (None, None, None, Vec::new());
+        let order = Order { id, name, replace, parent, origin };
         let (reply, started) = oneshot::channel();
         let told = Box::new(move |result| drop(reply.send(result)));
         self.start_execution(wanted, &order, told)?;
@@ -136,7 +140,7 @@ impl Inner {
         Ok((found.row.version, Done { outcome, receipt, durations, kept: None }))
     }
 
-    async fn load_payload(&self, payload: &Payload) -> Result<Bytes, Error> {
+    pub(super) async fn load_payload(&self, payload: &Payload) -> Result<Bytes, Error> {
         match payload {
             Payload::Inline(bytes) => Ok(bytes.clone().into()),
             Payload::Stored { hash, .. } => {
@@ -158,7 +162,11 @@ impl Inner {
         }
         let definition = self.store.get_blob(BlobHash(entry.code.hash)).map_err(storage)?;
         let orchestrator = interpreter
-            .parse(&definition)
+            .parse(&Source {
+                definition: &definition,
+                function: &entry.info.name,
+                environment: &entry.info.environment,
+            })
             .map_err(|message| Error::new(ErrorKind::BadPackage, message))?;
         Ok(Some(Arc::clone(entry.orchestrator.get_or_init(|| orchestrator))))
     }
@@ -186,7 +194,7 @@ impl Inner {
     }
 
     /// Steps an execution and waits until that is in the store.
-    async fn happens(&self, id: ExecutionId, what: What) -> Result<Verdict, Error> {
+    pub(super) async fn step(&self, id: ExecutionId, what: What) -> Result<Verdict, Error> {
         self.check_open()?;
         let (reply, taken) = oneshot::channel();
         let ack = Box::new(move |verdict| drop(reply.send(verdict)));
@@ -210,7 +218,7 @@ impl Handle {
         if let Some(name) = &new.name {
             check_name(name)?;
         }
-        let (name, if_exists) = (new.name.clone(), new.if_exists);
+        let (name, if_exists, origin) = (new.name.clone(), new.if_exists, new.origin);
         let call = Invoke {
             function: new.function,
             version: new.version,
@@ -223,7 +231,8 @@ impl Handle {
         for _ in 0..REPLACE_TRIES {
             let wanted = self.wanted(who, call.clone())?;
             let id = ids::execution(self.now());
-            let order = Order { id, name: name.clone(), replace, parent: None };
+            let (name, origin) = (name.clone(), origin.clone());
+            let order = Order { id, name, replace, parent: None, origin };
             let (reply, started) = oneshot::channel();
             let told = Box::new(move |result| drop(reply.send(result)));
             let version = self.inner.start_execution(wanted, &order, told)?;
@@ -501,7 +510,7 @@ impl Handle {
     /// `NotFound`, `Conflict` while it is open, `Storage`.
     pub async fn purge_execution(&self, who: &Principal, which: &Which) -> Result<(), Error> {
         let id = self.find_execution(who, which).await?.id;
-        taken(&self.inner.happens(id, What::Purge).await?)
+        taken(&self.inner.step(id, What::Purge).await?)
     }
 
     /// An execution that has not ended holds the code of its function.
@@ -538,7 +547,7 @@ impl Handle {
     }
 
     async fn apply_input(&self, id: ExecutionId, input: Input) -> Result<(), Error> {
-        taken(&self.inner.happens(id, What::Input(Box::new(input))).await?)
+        taken(&self.inner.step(id, What::Input(Box::new(input))).await?)
     }
 
     /// The last ask of each of `ops`, as the history has it.
@@ -562,7 +571,7 @@ impl Handle {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Draining, "this node has stopped")
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Orchestrator;
-use model::Kind;
+use model::{FunctionName, Kind};
 
 /// Makes an orchestrator of a definition.
 pub trait Interpreter: Send + Sync {
@@ -15,7 +15,18 @@ pub trait Interpreter: Send + Sync {
     ///
     /// # Errors
     /// Everything that is wrong with it, each with its place, for a person.
-    fn parse(&self, definition: &[u8]) -> Result<Arc<dyn Orchestrator>, String>;
+    fn parse(&self, source: &Source<'_>) -> Result<Arc<dyn Orchestrator>, String>;
+}
+
+/// What a definition is read from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The package.
+    pub definition: &'a [u8],
+    /// The function's name.
+    pub function: &'a FunctionName,
+    /// Its environment.
+    pub environment: &'a [(String, String)],
 }
 
 /// The interpreters of a node.
@@ -55,13 +66,13 @@ impl Interpreter for Sequences {
         Kind::Sequence
     }
 
-    fn parse(&self, definition: &[u8]) -> Result<Arc<dyn Orchestrator>, String> {
+    fn parse(&self, source: &Source<'_>) -> Result<Arc<dyn Orchestrator>, String> {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Definition {
             sequence: Vec<String>,
         }
-        let Definition { sequence } = serde_json::from_slice(definition)
+        let Definition { sequence } = serde_json::from_slice(source.definition)
             .map_err(|error| format!("the definition is not a sequence: {error}"))?;
         let sequence = engine::sequence::Sequence::new(sequence).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -16,7 +16,10 @@ mod interpret;
 
 mod payloads;
 mod recover;
+mod runs;
+mod services;
 mod slot;
+pub mod states;
 mod steps;
 mod threads;
 mod timers;
@@ -34,7 +37,10 @@ use store::Lease;
 use tokio::sync::oneshot;
 
 pub(crate) use committer::Commit;
-pub use interpret::{Interpreter, Interpreters};
+pub use interpret::{Interpreter, Interpreters, Source};
+pub use runs::{Run, RunEvent, RunFilter, TokenTaken};
+pub(crate) use services::Desk;
+pub use services::{NewChild, ServiceCall, ServiceEnd, ServiceReply, Services};
 pub(crate) use slot::Started;
 pub(crate) use threads::Threads;
 pub use types::{

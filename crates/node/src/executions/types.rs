@@ -44,6 +44,8 @@ pub struct NewExecution {
     pub payload: Bytes,
     /// When the request came in.
     pub received: Timestamp,
+    /// What a protocol wants to know again of it, in its own words; empty otherwise.
+    pub origin: Vec<u8>,
 }
 
 /// An execution that was started, or joined.

@@ -396,6 +396,7 @@ fn birth(id: ExecutionId, parent: Option<engine::Parent>, input: Vec<u8>, secret
         input: input.into(),
         timeout: Duration::from_secs(365 * 24 * 3600),
         secret: bytes,
+        origin: Vec::new(),
     }
 }
 

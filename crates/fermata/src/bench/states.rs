@@ -1,0 +1,239 @@
+//! Chains and fan-outs of state machines: how much longer they take than what they wait for.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::functions::TOP;
+use super::{Common, Origin, data_dir, save, temporary_folder};
+use crate::load::connection::{Answer, Connection, invoke};
+use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
+use crate::load::report::rounded;
+
+/// Chains and fan-outs of state machines
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What each function does.
+const SLEEP: Duration = Duration::from_millis(10);
+/// What is carried from state to state beside what the functions see.
+const PAYLOADS: [usize; 2] = [0, 32 << 10];
+const SLEEPER: &[u8] = include_bytes!("../../../../examples/guests/sleep.wasm");
+
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    origin: Origin,
+    /// One call of the function itself, in milliseconds.
+    function_p50_ms: f64,
+    rows: Vec<Row>,
+    notes: Vec<&'static str>,
+}
+
+/// One machine, run again and again.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    /// `chain` or `fan-out`.
+    shape: &'static str,
+    functions: usize,
+    /// `standard` (through `/v1`) or `express` (StartSyncExecution).
+    sort: &'static str,
+    payload_bytes: usize,
+    runs: usize,
+    p50_ms: f64,
+    max_ms: f64,
+    /// The median beyond what the functions sleep.
+    overhead_ms: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    shape: &'static str,
+    functions: usize,
+    sort: &'static str,
+    payload: usize,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let origin = Origin::load(&args.common);
+    origin.print("states");
+    let (sizes, runs): (&[usize], usize) =
+        if args.common.quick { (&[2], 1) } else { (&[5, 10, 20, 40, 80], 9) };
+    let folder = temporary_folder()?;
+    let data_dir = data_dir(folder.path(), "platform");
+    let platform = Platform::start(Start { policy: "xx", data_dir: &data_dir, listen: ANY_PORT })?;
+    let path = folder.path().join("sleeper.wasm");
+    std::fs::write(&path, SLEEPER).context("write the function")?;
+    if let Deployed::Refused(why) = platform.deploy(&path)? {
+        bail!("the function is refused: {why}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (function, rows) = runtime.context("start the client")?.block_on(async {
+        let mut client =
+            Client { connection: Connection::open(platform.address()).await?, platform: &platform };
+        let mut function = Vec::new();
+        for _ in 0..=runs {
+            let call = invoke(platform.address(), "sleeper", TOP, Bytes::from_static(b"10"));
+            function.push(client.timed(call).await?.0);
+        }
+        let mut rows = Vec::new();
+        for payload in PAYLOADS {
+            for shape in ["chain", "fan-out"] {
+                for sort in ["standard", "express"] {
+                    for functions in sizes.iter().copied() {
+                        let case = Case { shape, functions, sort, payload };
+                        let row = client.measure(case, runs).await?;
+                        println!(
+                            "{:8} {:3} {:9} {:6} B   p50 {:8.1} ms   overhead {:7.1} ms",
+                            row.shape,
+                            row.functions,
+                            row.sort,
+                            row.payload_bytes,
+                            row.p50_ms,
+                            row.overhead_ms
+                        );
+                        rows.push(row);
+                    }
+                }
+            }
+        }
+        anyhow::Ok((millis(median(&mut function)), rows))
+    })?;
+    println!("\none call of the function: p50 {function:.1} ms");
+    let notes = vec![
+        "overhead: the median beyond what the functions sleep (10 ms each in a chain, 10 ms in a fan-out)",
+        "standard: durable, each transition committed to SQLite before the next step",
+    ];
+    save(&args.common, &Figures { origin, function_p50_ms: function, rows, notes })
+}
+
+struct Client<'p> {
+    connection: Connection,
+    platform: &'p Platform,
+}
+
+impl Client<'_> {
+    async fn measure(&mut self, case: Case, runs: usize) -> anyhow::Result<Row> {
+        let Case { shape, functions, sort, payload } = case;
+        let name = format!("{shape}-{functions}-{sort}-{payload}");
+        let body = json!({
+            "name": name,
+            "definition": definition(case).to_string(),
+            "roleArn": "arn:aws:iam::000000000000:role/bench",
+            "type": sort.to_uppercase(),
+        });
+        let made = self.aws("CreateStateMachine", &body).await?;
+        let arn = made["stateMachineArn"].as_str().context("read the machine's ARN")?.to_owned();
+        let input = json!({ "ms": 10, "data": "x".repeat(payload) });
+        let mut took = Vec::new();
+        // The first one reads the definition and warms the functions up.
+        for run in 0..=runs {
+            let time = if sort == "standard" {
+                let payload = Bytes::from(input.to_string());
+                self.timed(invoke(self.platform.address(), &name, TOP, payload)).await?.0
+            } else {
+                let body = json!({ "stateMachineArn": arn, "input": input.to_string() });
+                let (time, answer) = self.timed(self.request("StartSyncExecution", &body)).await?;
+                let ended: Value = serde_json::from_slice(&answer.body)?;
+                if ended["status"] != "SUCCEEDED" {
+                    bail!("{name} ended so: {ended}");
+                }
+                time
+            };
+            if run > 0 {
+                took.push(time);
+            }
+        }
+        let ideal = if shape == "chain" { SLEEP * u32::try_from(functions)? } else { SLEEP };
+        let max_ms = millis(*took.iter().max().context("run it at least once")?);
+        let p50_ms = millis(median(&mut took));
+        let overhead_ms = rounded(p50_ms - millis(ideal));
+        Ok(Row {
+            shape,
+            functions,
+            sort,
+            payload_bytes: payload,
+            runs,
+            p50_ms,
+            max_ms,
+            overhead_ms,
+        })
+    }
+
+    async fn timed(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(Duration, Answer)> {
+        let sent = Instant::now();
+        let answer = self.connection.send(request).await?;
+        let time = sent.elapsed();
+        if let Some(code) = answer.error_code() {
+            bail!("{code}: {}", String::from_utf8_lossy(&answer.body));
+        }
+        Ok((time, answer))
+    }
+
+    async fn aws(&mut self, action: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(action, body);
+        let (_, answer) = self.timed(request).await?;
+        serde_json::from_slice(&answer.body).context("read the answer")
+    }
+
+    fn request(&self, action: &str, body: &Value) -> Request<Full<Bytes>> {
+        Request::builder()
+            .method(Method::POST)
+            .uri("/")
+            .header(HOST, self.platform.address().to_string())
+            .header(CONTENT_TYPE, "application/x-amz-json-1.0")
+            .header("x-amz-target", format!("AWSStepFunctions.{action}"))
+            .header("x-fermata-class", TOP)
+            .body(Full::new(Bytes::from(body.to_string())))
+            .expect("the headers have no character that is forbidden")
+    }
+}
+
+fn definition(case: Case) -> Value {
+    let task = |next: Option<String>| {
+        let mut state = json!({
+            "Type": "Task",
+            "Resource": "arn:aws:lambda:us-east-1:000000000000:function:sleeper",
+            "InputPath": "$.ms",
+            "ResultPath": "$.took",
+        });
+        match next {
+            Some(next) => state["Next"] = next.into(),
+            None => state["End"] = true.into(),
+        }
+        state
+    };
+    let n = case.functions;
+    if case.shape == "chain" {
+        let states =
+            (0..n).map(|i| (format!("S{i}"), task((i + 1 < n).then(|| format!("S{}", i + 1)))));
+        return json!({ "StartAt": "S0", "States": Value::Object(states.collect()) });
+    }
+    let branch = json!({ "StartAt": "S", "States": { "S": task(None) } });
+    let parallel = json!({
+        "Type": "Parallel",
+        "Branches": vec![branch; n],
+        // What all branches carry together is more than an answer may have.
+        "ResultSelector": { "done": true },
+        "End": true,
+    });
+    json!({ "StartAt": "P", "States": { "P": parallel } })
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn millis(time: Duration) -> f64 {
+    rounded(time.as_secs_f64() * 1_000.0)
+}

@@ -1,0 +1,432 @@
+//! State machines through the built server: functions like any other, durable at each transition, and
+//! the Step Functions API on what the node keeps.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and tell why")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::Server;
+
+const ECHO: &str = "def handler(event, context):\n    return event\n";
+const FAIL: &str = "def handler(event, context):\n    raise ValueError('no')\n";
+const FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:";
+const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:";
+const ROLE: &str = "arn:aws:iam::000000000000:role/r";
+
+fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn server(files: &[(&str, String)]) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::dev(&[]);
+    for (name, text) in files {
+        server.ok(&["deploy", &file(folder.path(), name, text)]);
+    }
+    (server, folder)
+}
+
+/// One action of the Step Functions API.
+fn aws(server: &Server, action: &str, body: &Value) -> Result<Value, Value> {
+    let address = server.url().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {address}\r\nx-amz-target: AWSStepFunctions.{action}\r\n\
+         content-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    if head.starts_with("HTTP/1.1 200") { Ok(body) } else { Err(body) }
+}
+
+fn create(server: &Server, name: &str, definition: &Value) {
+    let body = json!({"name": name, "definition": definition.to_string(), "roleArn": ROLE});
+    aws(server, "CreateStateMachine", &body).unwrap();
+}
+
+fn start(server: &Server, machine: &str, name: &str, input: &Value) -> String {
+    let arn = format!("{MACHINE}{machine}");
+    let body = json!({"stateMachineArn": arn, "name": name, "input": input.to_string()});
+    let started = aws(server, "StartExecution", &body).unwrap();
+    started["executionArn"].as_str().unwrap().to_owned()
+}
+
+fn describe(server: &Server, arn: &str) -> Value {
+    aws(server, "DescribeExecution", &json!({"executionArn": arn})).unwrap()
+}
+
+/// Waits for the end of an execution.
+#[track_caller]
+fn ended(server: &Server, arn: &str) -> Value {
+    let bound = Instant::now() + Duration::from_secs(60);
+    loop {
+        let described = describe(server, arn);
+        if described["status"] != "RUNNING" {
+            return described;
+        }
+        assert!(Instant::now() < bound, "it did not end: {described:#}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn history(server: &Server, arn: &str) -> Vec<Value> {
+    let mut events = Vec::new();
+    let mut body = json!({"executionArn": arn, "maxResults": 1000});
+    loop {
+        let page = aws(server, "GetExecutionHistory", &body).unwrap();
+        events.extend(page["events"].as_array().unwrap().iter().cloned());
+        match page.get("nextToken") {
+            Some(token) => body["nextToken"] = token.clone(),
+            None => return events,
+        }
+    }
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+fn task(resource: &str, next: &str) -> Value {
+    let mut state = json!({"Type": "Task", "Resource": resource});
+    if next.is_empty() {
+        state["End"] = true.into();
+    } else {
+        state["Next"] = next.into();
+    }
+    state
+}
+
+fn machine(states: &Value, first: &str) -> Value {
+    json!({"StartAt": first, "States": states})
+}
+
+#[test]
+fn a_machine_is_a_function_inside_compositions_of_every_kind_and_its_class_goes_down() {
+    let echo = format!("{FUNCTION}echo");
+    let inner = json!({
+        "Both": {"Type": "Parallel", "Next": "Rest", "Branches": [
+            machine(&json!({"A": task(&echo, "")}), "A"),
+            machine(&json!({"B": {"Type": "Wait", "Seconds": 1, "End": true}}), "B"),
+        ]},
+        "Rest": {"Type": "Map", "End": true,
+                 "ItemProcessor": machine(&json!({"I": task(&echo, "")}), "I")},
+    });
+    let outer = json!({"S": task(&format!("{FUNCTION}chain"), "")});
+    let (server, folder) = server(&[
+        ("echo.py", ECHO.to_owned()),
+        ("inner.asl.json", machine(&inner, "Both").to_string()),
+        ("chain.sequence.json", json!({"sequence": ["echo", "inner"]}).to_string()),
+        ("outer.asl.json", machine(&outer, "S").to_string()),
+    ]);
+    let said = server.ok(&["invoke", "outer", "--class", "critical", r#"{"n":1}"#]);
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(answer, json!([{"n": 1}, {"n": 1}]));
+
+    let made = server.json(&["executions", "list"]);
+    let made = made["items"].as_array().unwrap();
+    assert_eq!(made.len(), 3, "{made:#?}");
+    assert!(made.iter().all(|made| made["class"] == "critical"), "{made:#?}");
+    let machine = made.iter().find(|made| made["function"] == "inner").unwrap();
+    let shown = server.json(&["executions", "show", machine["id"].as_str().unwrap()]);
+    assert_eq!(shown["cost"]["cpu_ns"], 0, "an interpreter computes nothing, least while it waits");
+    assert_ne!(shown["cost"]["children"], "0.0");
+    let calls = server.json(&["invocations", "list"]);
+    let calls = calls["items"].as_array().unwrap();
+    let echoes: Vec<_> = calls.iter().filter(|call| call["function"] == "echo").collect();
+    assert_eq!(echoes.len(), 4, "{calls:#?}");
+    assert!(echoes.iter().all(|call| call["class"] == "critical"), "{echoes:#?}");
+
+    let bad = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"B"},"C":{"Type":"Wait"}}}"#;
+    let said = server.run(&["deploy", &file(folder.path(), "bad.asl.json", bad)]);
+    assert_eq!(said.code, 3, "{said:?}");
+    for place in ["/States/A/Next", "/States/C"] {
+        assert!(said.err.contains(place), "{said:?}");
+    }
+}
+
+#[test]
+fn a_failure_keeps_its_name_up_through_compositions() {
+    let caught = json!({
+        "Try": {"Type": "Task", "Resource": format!("{FUNCTION}inner"), "End": true,
+                "Catch": [{"ErrorEquals": ["Mine"], "Next": "Caught"}]},
+        "Caught": {"Type": "Succeed"},
+    });
+    let inner = json!({"F": {"Type": "Fail", "Error": "Mine", "Cause": "because"}});
+    let (server, _folder) = server(&[
+        ("inner.asl.json", machine(&inner, "F").to_string()),
+        ("outer.asl.json", machine(&caught, "Try").to_string()),
+    ]);
+    let said = server.run(&["invoke", "inner", "{}"]);
+    assert!(said.code == 1 && said.err.contains("Mine"), "{said:?}");
+    let answer: Value = serde_json::from_str(&server.ok(&["invoke", "outer", "{}"])).unwrap();
+    assert_eq!(answer["Error"], "Mine");
+    assert!(answer["Cause"].as_str().unwrap().contains("because"), "{answer}");
+}
+
+#[test]
+fn what_the_api_began_outlives_the_server_and_starting_is_idempotent() {
+    let (server, _folder) = server(&[("echo.py", ECHO.to_owned())]);
+    let activity = "arn:aws:states:us-east-1:000000000000:activity:review";
+    aws(&server, "CreateActivity", &json!({"name": "review"})).unwrap();
+    let states =
+        json!({"Work": task(activity, "Then"), "Then": task(&format!("{FUNCTION}echo"), "")});
+    create(&server, "flow", &machine(&states, "Work"));
+    let arn = start(&server, "flow", "one", &json!({"a": 1}));
+    assert_eq!(start(&server, "flow", "one", &json!({"a": 1})), arn, "the same request again");
+    let other = json!({"stateMachineArn": format!("{MACHINE}flow"), "name": "one", "input": "{}"});
+    let refused = aws(&server, "StartExecution", &other).unwrap_err();
+    assert_eq!(refused["__type"], "ExecutionAlreadyExists");
+
+    let server = server.kill_and_restart();
+    assert_eq!(describe(&server, &arn)["status"], "RUNNING");
+    let worker = json!({"activityArn": activity, "workerName": "w"});
+    let taken = aws(&server, "GetActivityTask", &worker).unwrap();
+    assert_eq!(taken["input"], r#"{"a":1}"#);
+    let token = taken["taskToken"].as_str().unwrap().to_owned();
+
+    let server = server.kill_and_restart();
+    aws(&server, "SendTaskSuccess", &json!({"taskToken": token, "output": "[7]"})).unwrap();
+    let done = ended(&server, &arn);
+    assert_eq!((&done["status"], &done["output"]), (&json!("SUCCEEDED"), &json!("[7]")));
+    let late = aws(&server, "SendTaskSuccess", &json!({"taskToken": token, "output": "1"}));
+    assert_eq!(late.unwrap_err()["__type"], "TaskTimedOut");
+    let never = aws(&server, "SendTaskSuccess", &json!({"taskToken": "x", "output": "1"}));
+    assert_eq!(never.unwrap_err()["__type"], "InvalidToken");
+
+    let events = history(&server, &arn);
+    let expected = [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "ActivityScheduled",
+        "ActivityStarted",
+        "ActivitySucceeded",
+        "TaskStateExited",
+        "TaskStateEntered",
+        "LambdaFunctionScheduled",
+        "LambdaFunctionStarted",
+        "LambdaFunctionSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ];
+    assert_eq!(kinds(&events), expected);
+    let listed = json!({"stateMachineArn": format!("{MACHINE}flow"), "statusFilter": "SUCCEEDED"});
+    let listed = aws(&server, "ListExecutions", &listed).unwrap();
+    assert_eq!(listed["executions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_stopped_execution_is_aborted_and_a_failed_one_goes_on_where_it_failed() {
+    let (server, folder) = server(&[("echo.py", ECHO.to_owned()), ("flaky.py", FAIL.to_owned())]);
+    create(
+        &server,
+        "long",
+        &machine(&json!({"W": {"Type": "Wait", "Seconds": 600, "End": true}}), "W"),
+    );
+    let arn = start(&server, "long", "stopped", &json!({}));
+    let stop = json!({"executionArn": arn, "error": "Enough", "cause": "too long"});
+    aws(&server, "StopExecution", &stop).unwrap();
+    let done = ended(&server, &arn);
+    assert_eq!(done["status"], "ABORTED");
+    assert_eq!((&done["error"], &done["cause"]), (&json!("Enough"), &json!("too long")));
+    let events = history(&server, &arn);
+    assert_eq!(*kinds(&events).last().unwrap(), "ExecutionAborted");
+    assert_eq!(events.last().unwrap()["executionAbortedEventDetails"]["error"], "Enough");
+
+    let states = json!({
+        "First": task(&format!("{FUNCTION}echo"), "Then"),
+        "Then": task(&format!("{FUNCTION}flaky"), ""),
+    });
+    create(&server, "flow", &machine(&states, "First"));
+    let arn = start(&server, "flow", "again", &json!({"k": 1}));
+    let failed = ended(&server, &arn);
+    assert_eq!((&failed["status"], &failed["error"]), (&json!("FAILED"), &json!("ValueError")));
+    assert_eq!(failed["redriveStatus"], "REDRIVABLE");
+    server.ok(&["deploy", &file(folder.path(), "flaky.py", ECHO)]);
+    aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap();
+    let done = ended(&server, &arn);
+    assert_eq!((&done["status"], &done["redriveCount"]), (&json!("SUCCEEDED"), &json!(1)));
+    let events = history(&server, &arn);
+    let kinds = kinds(&events);
+    assert_eq!(kinds.iter().filter(|kind| **kind == "LambdaFunctionSucceeded").count(), 2);
+    assert!(kinds.contains(&"ExecutionRedriven"), "{kinds:?}");
+    let refused = aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap_err();
+    assert_eq!(refused["__type"], "ExecutionNotRedrivable");
+}
+
+#[test]
+fn a_silent_worker_is_given_up_after_its_heartbeat() {
+    let (server, _folder) = server(&[]);
+    let activity = "arn:aws:states:us-east-1:000000000000:activity:slow";
+    aws(&server, "CreateActivity", &json!({"name": "slow"})).unwrap();
+    let mut work = task(activity, "");
+    work["HeartbeatSeconds"] = 2.into();
+    create(&server, "flow", &machine(&json!({"Work": work}), "Work"));
+    let arn = start(&server, "flow", "quiet", &json!({}));
+    let taken = aws(&server, "GetActivityTask", &json!({"activityArn": activity})).unwrap();
+    let token = taken["taskToken"].as_str().unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        aws(&server, "SendTaskHeartbeat", &json!({"taskToken": token})).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(describe(&server, &arn)["status"], "RUNNING", "it gives signs of life");
+    let done = ended(&server, &arn);
+    assert_eq!((&done["status"], &done["error"]), (&json!("FAILED"), &json!("States.Timeout")));
+    assert!(kinds(&history(&server, &arn)).contains(&"ActivityTimedOut"));
+}
+
+#[test]
+fn a_map_run_is_shown_with_its_children() {
+    let (server, _folder) = server(&[]);
+    let mut processor = machine(&json!({"I": {"Type": "Pass", "End": true}}), "I");
+    processor["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
+    let map = json!({"Type": "Map", "Label": "Each", "ItemProcessor": processor, "End": true});
+    create(&server, "many", &machine(&json!({"M": map}), "M"));
+    let items: Vec<u32> = (0..40).collect();
+    let arn = start(&server, "many", "run", &json!(items));
+    let done = ended(&server, &arn);
+    assert_eq!(done["output"], json!(items).to_string());
+    let runs = aws(&server, "ListMapRuns", &json!({"executionArn": arn})).unwrap();
+    let run = runs["mapRuns"][0]["mapRunArn"].as_str().unwrap();
+    let shown = aws(&server, "DescribeMapRun", &json!({"mapRunArn": run})).unwrap();
+    assert_eq!(shown["status"], "SUCCEEDED");
+    assert_eq!(shown["executionCounts"]["succeeded"], 40);
+    let children = json!({"mapRunArn": run, "maxResults": 30});
+    let first = aws(&server, "ListExecutions", &children).unwrap();
+    assert_eq!(first["executions"].as_array().unwrap().len(), 30);
+    let rest = json!({"mapRunArn": run, "nextToken": first["nextToken"]});
+    let rest = aws(&server, "ListExecutions", &rest).unwrap();
+    assert_eq!(rest["executions"].as_array().unwrap().len(), 10);
+    let child = rest["executions"][0]["executionArn"].as_str().unwrap();
+    assert_eq!(describe(&server, child)["mapRunArn"], run);
+}
+
+/// Draws from a seed.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// What led to what: each event with all before it in its branch. It is the same however branches
+/// interleave.
+fn causes(events: &[Value]) -> Vec<String> {
+    let mut known: BTreeMap<u64, String> = BTreeMap::new();
+    for event in events {
+        let (id, previous) = (event["id"].as_u64().unwrap(), event["previousEventId"].as_u64());
+        assert_eq!(id, known.len() as u64 + 1, "events are numbered without a gap");
+        let before = known.get(&previous.unwrap()).cloned().unwrap_or_default();
+        let kind = event["type"].as_str().unwrap();
+        let details = event.as_object().unwrap().iter().find(|(key, _)| key.ends_with("Details"));
+        let name = details.and_then(|(_, details)| details["name"].as_str()).unwrap_or_default();
+        known.insert(id, format!("{before}/{kind}{name}"));
+    }
+    // What ends a Map or Parallel state follows the branch that was the last to end.
+    let mut causes: Vec<String> = known
+        .into_values()
+        .map(|chain| match chain.rsplit_once("StateSucceeded") {
+            Some((_, rest)) if !rest.is_empty() => format!("…{rest}"),
+            _ => chain,
+        })
+        .collect();
+    causes.sort();
+    causes
+}
+
+/// `kill -9` at random moments in the middle of Parallel in Map in nested executions: the outputs and
+/// histories are those of a run that nobody disturbed.
+#[test]
+fn killed_again_and_again_an_execution_ends_as_if_nothing_had_been() {
+    const KILLS: u32 = 36;
+    let seed = std::env::var("FERMATA_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | 1);
+    eprintln!("seed {seed}: run again with FERMATA_SEED={seed}");
+    let echo = format!("{FUNCTION}echo");
+    let (mut server, _folder) = server(&[]);
+    server.ok(&["deploy", &support::guest("echo")]);
+    let inner = json!({
+        "Both": {"Type": "Parallel", "End": true, "Branches": [
+            machine(&json!({"T": task(&echo, "U"), "U": task(&echo, "")}), "T"),
+            machine(&json!({"P": {"Type": "Pass", "Result": "p", "End": true}}), "P"),
+        ]},
+    });
+    create(&server, "inner", &machine(&inner, "Both"));
+    let nested = json!({
+        "Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2", "End": true,
+        "Parameters": {"StateMachineArn": format!("{MACHINE}inner"), "Input.$": "$"},
+        "ResultPath": "$.nested", "ResultSelector": {"out.$": "$.Output"},
+    });
+    // One after the other, the whole history has one order.
+    let branches = json!([
+        machine(&json!({"N": nested.clone()}), "N"),
+        machine(&json!({"Q": {"Type": "Pass", "Result": "q", "End": true}}), "Q"),
+    ]);
+    let iteration = json!({"B": {"Type": "Parallel", "Branches": branches, "End": true}});
+    let map = |concurrency: u32| {
+        let each = json!({"v.$": "$$.Map.Item.Value"});
+        let states = json!({"M": {
+            "Type": "Map", "MaxConcurrency": concurrency, "ItemSelector": each, "End": true,
+            "ItemProcessor": machine(&iteration, "B"),
+        }});
+        machine(&states, "M")
+    };
+    create(&server, "ordered", &map(1));
+    create(&server, "wide", &map(4));
+    let input: Value = (1..=12).collect::<Vec<u32>>().into();
+    let calm: Vec<(String, Vec<Value>)> = ["ordered", "wide"]
+        .iter()
+        .map(|machine| {
+            let arn = start(&server, machine, "calm", &input);
+            let done = ended(&server, &arn);
+            assert_eq!(done["status"], "SUCCEEDED", "{done:#}");
+            (done["output"].as_str().unwrap().to_owned(), history(&server, &arn))
+        })
+        .collect();
+
+    let mut draws = Draws(seed);
+    let (mut kills, mut round) = (0, 0);
+    while kills < KILLS {
+        round += 1;
+        let name = format!("round-{round}");
+        let arns = ["ordered", "wide"].map(|machine| start(&server, machine, &name, &input));
+        loop {
+            std::thread::sleep(Duration::from_millis(draws.below(60)));
+            let open = arns.iter().any(|arn| describe(&server, arn)["status"] == "RUNNING");
+            if !open || kills == KILLS {
+                break;
+            }
+            server = server.kill_and_restart();
+            kills += 1;
+        }
+        for (arn, (output, events)) in arns.iter().zip(&calm) {
+            let done = ended(&server, arn);
+            assert_eq!(done["output"].as_str(), Some(output.as_str()), "seed {seed}: {done:#}");
+            let found = history(&server, arn);
+            assert_eq!(causes(&found), causes(events), "seed {seed}, round {round}");
+            if arn.contains(":ordered:") {
+                assert_eq!(kinds(&found), kinds(events), "seed {seed}, round {round}");
+            }
+        }
+    }
+    eprintln!("{kills} kills in {round} rounds");
+}

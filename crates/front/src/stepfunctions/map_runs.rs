@@ -1,0 +1,187 @@
+//! Map runs: what a distributed Map state does with its items.
+
+use model::ExecutionId;
+use node::{ExecutionStatus, RunFilter};
+use serde_json::{Map, Value, json};
+
+use super::error::AwsError;
+use super::executions::{find, find_kept, views};
+use super::machines::listed;
+use super::page::page;
+use super::view::{Kept, View};
+use super::{Answer, Call, Ctx};
+
+const TOKEN_CHARS_MAX: usize = 1_024;
+/// Executions that are looked through for the one that a map run belongs to.
+const SEARCH_MAX: usize = 1_000;
+
+/// One map run, as the history of its execution tells it.
+struct MapRun {
+    arn: String,
+    started: f64,
+    stopped: Option<f64>,
+    status: &'static str,
+}
+
+/// The machine and the label in an ARN (`…:mapRun:MACHINE/LABEL:UUID`).
+fn read(arn: &str) -> Result<(&str, &str), AwsError> {
+    let invalid = || AwsError::new("InvalidArn", format!("Invalid Arn: 'Invalid ARN: {arn}'"));
+    let rest = arn.split_once(":mapRun:").ok_or_else(invalid)?.1;
+    rest.split_once(':').ok_or_else(invalid)?.0.split_once('/').ok_or_else(invalid)
+}
+
+fn missing(arn: &str) -> AwsError {
+    AwsError::new("ResourceNotFound", format!("Resource not found: '{arn}'"))
+}
+
+/// The map runs of an execution, in order.
+async fn of(ctx: &Ctx, view: &View) -> Result<Vec<MapRun>, AwsError> {
+    let mut runs: Vec<MapRun> = Vec::new();
+    for event in view.history(ctx).await? {
+        let at = event["timestamp"].as_f64();
+        match event["type"].as_str().unwrap_or_default() {
+            "MapRunStarted" => {
+                let arn = event["mapRunStartedEventDetails"]["mapRunArn"].as_str();
+                runs.push(MapRun {
+                    arn: arn.unwrap_or_default().to_owned(),
+                    started: at.unwrap_or_default(),
+                    stopped: None,
+                    status: "RUNNING",
+                });
+            }
+            kind @ ("MapRunSucceeded" | "MapRunFailed") => {
+                // Events of one state follow each other, so the oldest open one is meant.
+                if let Some(run) = runs.iter_mut().find(|run| run.stopped.is_none()) {
+                    run.stopped = at;
+                    run.status = if kind == "MapRunSucceeded" { "SUCCEEDED" } else { "FAILED" };
+                }
+            }
+            "ExecutionAborted" | "ExecutionFailed" | "ExecutionTimedOut" => {
+                for run in runs.iter_mut().filter(|run| run.stopped.is_none()) {
+                    run.stopped = at;
+                    run.status = "ABORTED";
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(runs)
+}
+
+/// The execution that a map run belongs to, and the run.
+async fn owner(ctx: &Ctx, arn: &str) -> Result<(View, MapRun), AwsError> {
+    let (machine, _) = read(arn)?;
+    let machine_arn = ctx.api.place.machine(machine);
+    let found = super::machines::find_in(ctx, &machine_arn).await?;
+    let (function, _) = super::machines::pinned(ctx, &found.machine, &found.revision).await?;
+    let filter = RunFilter { function: Some(function), ..RunFilter::default() };
+    let (candidates, _) = views(ctx, filter, SEARCH_MAX, |view| view.map_run.is_none()).await?;
+    for view in candidates {
+        let runs = of(ctx, &view).await?;
+        if let Some(run) = runs.into_iter().find(|run| run.arn == arn) {
+            return Ok((view, run));
+        }
+    }
+    Err(missing(arn))
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Answer {
+    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    let view = find_kept(call).await?;
+    let runs = of(&call.ctx(), &view).await?;
+    let shown: Vec<Value> = runs
+        .into_iter()
+        .map(|run| {
+            let mut shown = json!({
+                "executionArn": view.arn,
+                "mapRunArn": run.arn,
+                "stateMachineArn": call.place.machine(&view.machine_name),
+                "startDate": run.started,
+            });
+            if let Some(at) = run.stopped {
+                shown["stopDate"] = at.into();
+            }
+            shown
+        })
+        .collect();
+    let (shown, next) = page(&call.params, TOKEN_CHARS_MAX, shown)?;
+    Ok(listed("mapRuns", shown, next))
+}
+
+pub(super) async fn describe(call: &Call<'_>) -> Answer {
+    let ctx = call.ctx();
+    let arn = call.params.required("mapRunArn")?;
+    let (view, run) = owner(&ctx, arn).await?;
+    let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
+    let filter = RunFilter { parent: Some(id), ..RunFilter::default() };
+    let of_run = |view: &View| view.map_run.as_deref() == Some(arn);
+    let (children, _) = views(&ctx, filter, usize::MAX - 1, of_run).await?;
+    let count = |status: &str| children.iter().filter(|view| view.status() == status).count();
+    let (running, succeeded) = (count("RUNNING"), count("SUCCEEDED"));
+    let (failed, timed_out, aborted) = (count("FAILED"), count("TIMED_OUT"), count("ABORTED"));
+    let total = children.len();
+    let written = if run.status == "SUCCEEDED" { total } else { 0 };
+    let counts = json!({
+        "total": total,
+        "pending": 0,
+        "running": running,
+        "succeeded": succeeded,
+        "failed": failed,
+        "timedOut": timed_out,
+        "aborted": aborted,
+        "resultsWritten": written,
+        "failuresNotRedrivable": 0,
+        "pendingRedrive": 0,
+    });
+    let mut answer = Map::new();
+    let mut put = |name: &str, value: Value| answer.insert(name.to_owned(), value);
+    put("mapRunArn", arn.into());
+    put("executionArn", view.arn.clone().into());
+    put("status", run.status.into());
+    put("startDate", run.started.into());
+    if let Some(at) = run.stopped {
+        put("stopDate", at.into());
+    }
+    put("maxConcurrency", 0.into());
+    put("toleratedFailureCount", 0.into());
+    put("toleratedFailurePercentage", 0.0.into());
+    put("itemCounts", counts.clone());
+    put("executionCounts", counts);
+    put("redriveCount", view.redrives.into());
+    Ok(answer)
+}
+
+pub(super) async fn update(call: &Call<'_>) -> Answer {
+    let arn = call.params.required("mapRunArn")?;
+    let _known = owner(&call.ctx(), arn).await?;
+    Err(AwsError::validation(
+        "Limits of a map run that is under way cannot be changed by this server; start it again with other limits",
+    ))
+}
+
+/// The children of a map run.
+pub(super) async fn children(
+    call: &Call<'_>,
+    ctx: &Ctx,
+    arn: &str,
+    size: usize,
+    before: Option<ExecutionId>,
+) -> Answer {
+    let (view, _) = owner(ctx, arn).await?;
+    let view = find(ctx, &view.arn).await?;
+    let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
+    let wanted = call.params.text("statusFilter")?;
+    let filter = RunFilter {
+        parent: Some(id),
+        open: wanted == Some("RUNNING"),
+        status: (wanted == Some("SUCCEEDED")).then_some(ExecutionStatus::Succeeded),
+        before,
+        ..RunFilter::default()
+    };
+    let fits = |view: &View| {
+        view.map_run.as_deref() == Some(arn) && wanted.is_none_or(|wanted| view.status() == wanted)
+    };
+    let (views, next) = views(ctx, filter, size, fits).await?;
+    let shown = views.iter().map(|view| Value::Object(view.summary(call.place))).collect();
+    Ok(listed("executions", shown, next))
+}

@@ -1,0 +1,277 @@
+//! An execution as the API shows it, whether the node keeps it or this process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use asl::ask::End;
+use asl::history::{Event, EventKind};
+use model::{ExecutionId, Timestamp, Version};
+use node::states::{Origin, end_of, stopped};
+use node::{ExecutionStatus, RunEvent, Which};
+use serde_json::{Map, Value, json};
+
+use super::arn::Place;
+use super::error::AwsError;
+use super::runs::Run;
+use super::{Ctx, seconds};
+
+/// One execution.
+pub(super) struct View {
+    pub(super) arn: String,
+    pub(super) name: String,
+    pub(super) machine_name: String,
+    pub(super) started: Timestamp,
+    /// Empty in a list.
+    pub(super) input: String,
+    pub(super) end: Option<(Timestamp, End)>,
+    pub(super) version: Option<u32>,
+    pub(super) alias: Option<String>,
+    pub(super) redrives: u32,
+    pub(super) map_run: Option<String>,
+    pub(super) kept: Kept,
+    /// The call that began it, where one did.
+    pub(super) by: Option<String>,
+}
+
+/// Where an execution is kept.
+pub(super) enum Kept {
+    /// In the store, by the node.
+    Node(ExecutionId, model::FunctionName, Version),
+    /// Here: an EXPRESS one.
+    Here(Arc<Run>),
+}
+
+impl View {
+    /// One that the node keeps.
+    pub(super) fn of_node(place: &Place, run: node::Run) -> Self {
+        let node::Run { info, origin, redrives, revision: _, input } = run;
+        let origin = Origin::read(&origin);
+        let machine_name = origin.machine.unwrap_or_else(|| info.function.to_string());
+        let name = origin.name.unwrap_or_else(|| info.id.to_string());
+        let end = info.outcome.map(|outcome| match outcome {
+            Ok(answer) => End::Succeeded(asl::Document::new(asl::answer::value_of(&answer))),
+            Err(failure) => end_of(&failure),
+        });
+        let end = info.finished.filter(|_| is_ended(info.status)).zip(end);
+        Self {
+            arn: place.execution(&machine_name, &name),
+            name,
+            machine_name,
+            started: info.created,
+            input: String::from_utf8_lossy(&input).into_owned(),
+            end,
+            version: origin.version,
+            alias: origin.alias,
+            redrives,
+            map_run: origin.map_run,
+            kept: Kept::Node(info.id, info.function, info.version),
+            by: origin.by,
+        }
+    }
+
+    /// One that this process keeps.
+    pub(super) fn here(run: &Arc<Run>) -> Self {
+        Self {
+            arn: run.facts.execution_arn.clone(),
+            name: run.facts.execution_name.clone(),
+            machine_name: run.facts.machine_name.clone(),
+            started: run.facts.started,
+            input: run.input.clone(),
+            end: run.end(),
+            version: run.version,
+            alias: run.alias.clone(),
+            redrives: 0,
+            map_run: None,
+            kept: Kept::Here(Arc::clone(run)),
+            by: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> &'static str {
+        self.end.as_ref().map_or("RUNNING", |(_, end)| end.status())
+    }
+
+    /// What a list shows.
+    pub(super) fn summary(&self, place: &Place) -> Map<String, Value> {
+        let mut shown = Map::new();
+        let machine = &self.machine_name;
+        shown.insert("executionArn".to_owned(), self.arn.clone().into());
+        shown.insert("stateMachineArn".to_owned(), place.machine(machine).into());
+        shown.insert("name".to_owned(), self.name.clone().into());
+        shown.insert("startDate".to_owned(), seconds(self.started));
+        shown.insert("redriveCount".to_owned(), self.redrives.into());
+        if let Some(version) = self.version {
+            let arn = place.version(machine, version);
+            shown.insert("stateMachineVersionArn".to_owned(), arn.into());
+        }
+        if let Some(alias) = &self.alias {
+            let arn = place.alias(machine, alias);
+            shown.insert("stateMachineAliasArn".to_owned(), arn.into());
+        }
+        if let Some(map_run) = &self.map_run {
+            shown.insert("mapRunArn".to_owned(), map_run.clone().into());
+        }
+        shown.insert("status".to_owned(), self.status().into());
+        if let Some((at, _)) = &self.end {
+            shown.insert("stopDate".to_owned(), seconds(*at));
+        }
+        shown
+    }
+
+    /// What is told of one execution.
+    pub(super) fn described(&self, place: &Place) -> Map<String, Value> {
+        let mut answer = self.summary(place);
+        answer.insert("input".to_owned(), self.input.clone().into());
+        answer.insert("inputDetails".to_owned(), json!({ "included": true }));
+        let status = self.status();
+        let redrivable = matches!(status, "FAILED" | "TIMED_OUT" | "ABORTED");
+        let word = if redrivable { "REDRIVABLE" } else { "NOT_REDRIVABLE" };
+        answer.insert("redriveStatus".to_owned(), word.into());
+        if !redrivable {
+            let reason = format!("Execution is {status} and cannot be redriven");
+            answer.insert("redriveStatusReason".to_owned(), reason.into());
+        }
+        match self.end.as_ref().map(|(_, end)| end) {
+            Some(End::Succeeded(output)) => {
+                answer.insert("output".to_owned(), output.text().into());
+                answer.insert("outputDetails".to_owned(), json!({ "included": true }));
+            }
+            Some(End::Failed { error, cause } | End::Aborted { error, cause }) => {
+                for (name, value) in [("error", error), ("cause", cause)] {
+                    if let Some(value) = value {
+                        answer.insert(name.to_owned(), value.clone().into());
+                    }
+                }
+            }
+            Some(End::TimedOut) | None => {}
+        }
+        answer
+    }
+
+    /// What happened, in order.
+    pub(super) async fn history(&self, ctx: &Ctx) -> Result<Vec<Value>, AwsError> {
+        match &self.kept {
+            Kept::Here(run) => Ok(run.progress().events.iter().map(Event::render).collect()),
+            Kept::Node(id, ..) => {
+                let events = ctx.handle.run_events(&ctx.who, &Which::Id(*id)).await?;
+                Ok(story(events))
+            }
+        }
+    }
+}
+
+const fn is_ended(status: ExecutionStatus) -> bool {
+    match status {
+        ExecutionStatus::Succeeded | ExecutionStatus::Failed | ExecutionStatus::Cancelled => true,
+        ExecutionStatus::Running | ExecutionStatus::Suspended | ExecutionStatus::Paused => false,
+    }
+}
+
+/// The history of an execution from what the node knows of it. Events that the machine itself could
+/// not tell are put in: that somebody stopped or redrove it. After a redrive the machine goes on
+/// from its last suspension, so its numbers begin again there.
+fn story(events: Vec<RunEvent>) -> Vec<Value> {
+    let mut shown = Vec::new();
+    let mut numbers: HashMap<u64, u64> = HashMap::new();
+    let mut last = None;
+    let mut redrives = 0;
+    let aside = |shown: &mut Vec<Value>, at, kind, details| {
+        let id = shown.len() as u64 + 1;
+        shown.push(Event { id, previous: id - 1, at, kind, details }.render());
+    };
+    for event in events {
+        match event {
+            RunEvent::Note(note) => {
+                for event in note.split(|byte| *byte == b'\n').filter_map(Event::decode) {
+                    let id = shown.len() as u64 + 1;
+                    numbers.insert(event.id, id);
+                    let previous = numbers.get(&event.previous).copied().unwrap_or(0);
+                    last = Some(event.kind);
+                    shown.push(Event { id, previous, ..event }.render());
+                }
+            }
+            RunEvent::Cancelled { at, reason } => {
+                let (error, cause) = stopped(&reason);
+                last = Some(EventKind::ExecutionAborted);
+                aside(&mut shown, at, EventKind::ExecutionAborted, details(error, cause));
+            }
+            RunEvent::Redriven { at } => {
+                redrives += 1;
+                last = None;
+                let details = Map::from_iter([("redriveCount".to_owned(), redrives.into())]);
+                aside(&mut shown, at, EventKind::ExecutionRedriven, details);
+            }
+            RunEvent::Ended { at, failure: Some(failure) } if !last.is_some_and(is_last) => {
+                let (error, cause) = asl::answer::carried(&failure);
+                aside(&mut shown, at, EventKind::ExecutionFailed, details(error, cause));
+            }
+            RunEvent::Ended { .. } => {}
+        }
+    }
+    shown
+}
+
+fn details(error: Option<String>, cause: Option<String>) -> Map<String, Value> {
+    let both = [("error", error), ("cause", cause)];
+    both.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
+}
+
+const fn is_last(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::ExecutionAborted
+            | EventKind::ExecutionFailed
+            | EventKind::ExecutionSucceeded
+            | EventKind::ExecutionTimedOut
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(ids: &[(u64, u64, EventKind)]) -> RunEvent {
+        let lines = ids.iter().map(|(id, previous, kind)| {
+            let (id, previous, kind) = (*id, *previous, *kind);
+            Event { id, previous, at: Timestamp(0), kind, details: Map::new() }.encode()
+        });
+        RunEvent::Note(lines.collect::<Vec<_>>().join(&b'\n').into())
+    }
+
+    #[test]
+    fn a_redriven_execution_has_one_history() {
+        use EventKind::{
+            ExecutionFailed, ExecutionStarted, TaskFailed, TaskScheduled, TaskSucceeded,
+        };
+        let failure = asl::answer::failure(model::FailureKind::Handler, Some("E"), None);
+        let events = vec![
+            note(&[(1, 0, ExecutionStarted), (2, 1, TaskScheduled)]),
+            note(&[(3, 2, TaskFailed), (4, 3, ExecutionFailed)]),
+            RunEvent::Ended { at: Timestamp(0), failure: Some(failure) },
+            RunEvent::Redriven { at: Timestamp(0) },
+            note(&[(3, 2, TaskSucceeded)]),
+            RunEvent::Cancelled { at: Timestamp(0), reason: r#"{"error":"X"}"#.to_owned() },
+        ];
+        let shown: Vec<(u64, u64, String)> = story(events)
+            .iter()
+            .map(|event| {
+                let number = |name: &str| event[name].as_u64().expect("a number");
+                let kind = event["type"].as_str().expect("a text").to_owned();
+                (number("id"), number("previousEventId"), kind)
+            })
+            .collect();
+        let kinds: Vec<&str> = shown.iter().map(|(_, _, kind)| kind.as_str()).collect();
+        let expected = [
+            "ExecutionStarted",
+            "TaskScheduled",
+            "TaskFailed",
+            "ExecutionFailed",
+            "ExecutionRedriven",
+            "TaskSucceeded",
+            "ExecutionAborted",
+        ];
+        assert_eq!(kinds, expected);
+        assert!(shown.iter().zip(1..).all(|((id, ..), number)| *id == number));
+        assert_eq!(shown[5].1, 2, "it follows what it followed before");
+    }
+}

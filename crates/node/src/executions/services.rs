@@ -1,0 +1,269 @@
+//! Calls of executions that no function answers: activities, jobs, children of map runs, and what
+//! other protocols and services do.
+//!
+//! Such a call is a call like any other to the engine: it lies in the outbox until it is answered, and
+//! is made again after a crash under the same id.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::{Call, Input, Parent, Payload, SignalId, Totals, Verdict, child_id};
+use model::suspend::{InvokeMode, Resolution};
+use model::{ClassId, ExecutionId, Failure, FunctionName, InvocationId, TenantName, Version};
+use tokio::sync::watch;
+
+use super::act::Scene;
+use super::handle::Order;
+use super::slot::StartResult;
+use super::states::{Child, Origin};
+use crate::error::{Error, ErrorKind};
+use crate::handle::Handle;
+use crate::inner::{Wanted, check_depth};
+use crate::types::{Principal, Role};
+
+/// What the name of a call begins with that no function answers. No function can be called so.
+pub(crate) const PREFIX: &str = "service:";
+/// A child execution of a distributed Map state.
+pub(crate) const CHILD: &str = "child";
+
+/// Does what executions ask for and no function does. Every effect may be asked for again under the
+/// same id, after a crash.
+pub trait Services: Send + Sync {
+    /// Begins it without waiting; `reply` is told its end, whenever that is.
+    fn perform(&self, handle: Handle, call: ServiceCall, reply: ServiceReply);
+
+    /// Nobody waits for that call any more.
+    fn withdraw(&self, id: InvocationId);
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct ServiceCall {
+    /// Who asks.
+    pub execution: ExecutionId,
+    /// The same whenever the call is repeated.
+    pub id: InvocationId,
+    /// Who pays.
+    pub tenant: TenantName,
+    /// The effective class of what is done.
+    pub class: ClassId,
+    /// The highest class that may be stated.
+    pub max_class: ClassId,
+    /// What is to be done, in short; the payload says it whole.
+    pub name: String,
+    /// What it is about.
+    pub payload: Bytes,
+}
+
+impl ServiceCall {
+    /// Who asks, to the node.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        Principal {
+            tenant: self.tenant.clone(),
+            key: None,
+            role: Role::Member,
+            max_class: self.max_class,
+        }
+    }
+}
+
+/// Hears how a call ended.
+pub type ServiceReply = Box<dyn FnOnce(ServiceEnd) + Send>;
+
+/// How a call ended.
+pub enum ServiceEnd {
+    /// With this answer.
+    Answer(Bytes),
+    /// It failed.
+    Failed(Failure),
+    /// Somebody took it over; they go on once the execution knows, and not where it no longer waits.
+    Taken {
+        /// What the execution hears.
+        answer: Bytes,
+        /// Hears whether the execution waited for it.
+        told: Box<dyn FnOnce(bool) + Send>,
+    },
+    /// It is an execution whose end is the answer.
+    Child(Box<NewChild>),
+}
+
+/// An execution that is begun for another one.
+#[derive(Clone, Debug)]
+pub struct NewChild {
+    /// Of which function.
+    pub function: FunctionName,
+    /// Of which version.
+    pub version: Version,
+    /// Its name, unique among the tenant's executions.
+    pub name: Option<String>,
+    /// What it shall know of how it came to be.
+    pub origin: Vec<u8>,
+    /// Its input.
+    pub input: Bytes,
+    /// Where the execution that asked waits for the news that it has begun: a signal and its payload.
+    pub begun: Option<(String, Bytes)>,
+    /// What the asker hears where there is an execution of that name already.
+    pub taken: Option<Failure>,
+    /// An execution that has ended and gives up that name, as it was seen.
+    pub replaces: Option<(ExecutionId, store::Revision)>,
+}
+
+/// Where services come in, once a protocol is there to do them.
+#[derive(Clone)]
+pub(crate) struct Desk(watch::Sender<Option<Arc<dyn Services>>>);
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Desk {
+    pub(crate) fn open(&self, services: Arc<dyn Services>) {
+        self.0.send_replace(Some(services));
+    }
+
+    async fn services(&self) -> Option<Arc<dyn Services>> {
+        let mut there = self.0.subscribe();
+        there.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    pub(crate) fn withdraw(&self, id: InvocationId) {
+        if let Some(services) = &*self.0.borrow() {
+            services.withdraw(id);
+        }
+    }
+}
+
+impl Handle {
+    /// From now on these do what executions ask for and no function does.
+    pub fn open_services(&self, services: Arc<dyn Services>) {
+        self.inner.services.open(services);
+    }
+}
+
+impl Scene {
+    /// Makes a call that no function answers.
+    pub(super) async fn service(self, call: Call, name: String, payload: Bytes) {
+        if name == CHILD {
+            let end = self.map_child(&payload);
+            return self.service_ended(call, end);
+        }
+        let Some(services) = self.inner.services.services().await else { return };
+        let service = ServiceCall {
+            execution: self.execution,
+            id: call.id,
+            tenant: self.tenant.clone(),
+            class: call.floor,
+            max_class: self.max_class,
+            name,
+            payload,
+        };
+        let handle = Handle { inner: Arc::clone(&self.inner) };
+        services.perform(handle, service, Box::new(move |end| self.service_ended(call, end)));
+    }
+
+    fn service_ended(self, call: Call, end: ServiceEnd) {
+        let (op, id) = (call.op, call.id);
+        let resolution = match end {
+            ServiceEnd::Answer(answer) => Resolution::Ok(Payload::Inline(answer.to_vec())),
+            ServiceEnd::Failed(failure) => Resolution::Failed(failure),
+            ServiceEnd::Child(child) => return self.service_child(call, *child),
+            ServiceEnd::Taken { answer, told } => {
+                let resolution = Resolution::Ok(Payload::Inline(answer.to_vec()));
+                let ack = Box::new(move |taken: Result<Verdict, Error>| {
+                    told(matches!(taken, Ok(Verdict::Applied)));
+                });
+                let used = Totals::default();
+                let input = Input::Resolved { op, id, resolution, used };
+                return self.happens(self.execution, input, Some(ack));
+            }
+        };
+        self.resolved(op, id, resolution, Totals::default());
+    }
+
+    /// A child of a map run: the same function, another part of its definition.
+    fn map_child(&self, payload: &[u8]) -> ServiceEnd {
+        let child: Child = match serde_json::from_slice(payload) {
+            Ok(child) => child,
+            Err(error) => {
+                let message = format!("the child of a map run cannot be read: {error}");
+                let failure = Failure::new(model::FailureKind::Platform, message);
+                return ServiceEnd::Failed(failure);
+            }
+        };
+        let Child { map_run, machine, name, chart, input } = child;
+        let row_name = format!("{machine}:{name}");
+        let origin = Origin {
+            name: Some(name),
+            machine: Some(machine),
+            chart,
+            map_run: Some(map_run),
+            ..Origin::default()
+        };
+        let (function, version) = self.function.clone();
+        ServiceEnd::Child(Box::new(NewChild {
+            function,
+            version,
+            name: Some(row_name),
+            origin: origin.to_bytes(),
+            input: input.into(),
+            begun: None,
+            taken: None,
+            replaces: None,
+        }))
+    }
+
+    fn service_child(self, call: Call, child: NewChild) {
+        let (op, id) = (call.op, call.id);
+        let NewChild { function, version, name, origin, input, begun, taken, replaces } = child;
+        let wanted = match check_depth(self.depth) {
+            Ok(()) => Wanted {
+                tenant: self.tenant.clone(),
+                function,
+                version: Some(version),
+                class: call.floor,
+                max_class: self.max_class,
+                payload: input,
+                traceparent: None,
+                caller: Some(InvocationId(self.execution.0)),
+                depth: self.depth + 1,
+                arrived: self.inner.clock.now(),
+            },
+            Err(error) => return self.not_called(call, &error),
+        };
+        let own = child_id(id);
+        let parent = match call.mode {
+            InvokeMode::Wait => Some(Parent { execution: self.execution, op, id }),
+            InvokeMode::Detach => None,
+        };
+        let (inner, scene, again) = (Arc::clone(&self.inner), self.clone(), call.clone());
+        let reply = Box::new(move |result: StartResult| match result {
+            StartResult::Exists(other) if other != own => {
+                let resolution = Resolution::Failed(taken.unwrap_or_else(|| {
+                    let message = "there is an execution of that name already";
+                    Failure::new(model::FailureKind::Handler, message)
+                }));
+                scene.resolved(op, id, resolution, Totals::default());
+            }
+            // It reports its end by itself. The news of its beginning goes before.
+            StartResult::New | StartResult::Exists(_) => {
+                if let Some((name, payload)) = begun {
+                    let low = u64::try_from(id.0 & u128::from(u64::MAX)).expect("64 bits fit");
+                    let payload = Payload::Inline(payload.to_vec());
+                    let signal = Input::Signal { name, id: Some(SignalId(low)), payload };
+                    scene.happens(scene.execution, signal, None);
+                }
+            }
+            StartResult::Failed(error) => scene.not_called(again, &error),
+        });
+        let order = Order { id: own, name, replace: replaces, parent, origin };
+        if let Err(error) = inner.start_execution(wanted, &order, reply) {
+            if error.kind == ErrorKind::UnknownFunction {
+                tracing::debug!(execution = %self.execution, "its machine is gone");
+            }
+            self.not_called(call, &error);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What an execution's asks ended with, as inputs of its machine.
+
+use asl::Document;
+use asl::answer::{self, Nested};
+use asl::ask::{End, Failed, Input};
+use asl::definition::{Integration, Pattern, Resource};
+use asl::machine::{Purpose, World};
+use model::suspend::{OpId, Resolution};
+use model::{Failure, FailureKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::asks::{FUNCTION, QUEUED};
+use super::turn::{Slot, Under};
+
+/// An execution that was begun for a state, as its signal tells and as it is remembered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its ARN.
+    pub execution_arn: String,
+    /// Its name.
+    pub name: String,
+    /// The ARN of its machine.
+    pub machine_arn: String,
+    /// Its input.
+    pub input: String,
+    /// When it began, in nanoseconds of the epoch.
+    pub started: u64,
+    /// What the state sees of it.
+    pub shown: Value,
+}
+
+impl Under<'_> {
+    /// What was resolved, in its order, as inputs of the machine. All of them belong to one instant.
+    pub(super) fn inputs(&mut self, world: &World<'_>) -> Vec<Input> {
+        let resolved = self.turn.resolved;
+        if self.run.redrives == self.turn.redrives {
+            let inputs = resolved.iter().map(|(op, resolution)| self.input(*op, resolution));
+            return inputs.flatten().collect();
+        }
+        // What ran out of time before a redrive is done again, and not told a second time.
+        let mut fired: Vec<OpId> = Vec::new();
+        for (op, _) in resolved {
+            if let Some((op, Slot::Work)) = Slot::read(*op)
+                && matches!(
+                    self.run.machine.purpose(op),
+                    Some(Purpose::Timer | Purpose::Heartbeat(_))
+                )
+            {
+                fired.push(op);
+            }
+        }
+        let asked = fired.clone();
+        let turn = self.run.machine.redrive(&mut fired, world);
+        let mut inputs = self.note(turn);
+        for (op, resolution) in resolved {
+            let again =
+                Slot::read(*op).is_some_and(|(op, _)| asked.contains(&op) && !fired.contains(&op));
+            if !again {
+                inputs.extend(self.input(*op, resolution));
+            }
+        }
+        inputs
+    }
+
+    fn input(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {
+        let (op, slot) = Slot::read(op)?;
+        // What the machine no longer knows was dropped.
+        let purpose = self.run.machine.purpose(op)?;
+        match (slot, purpose) {
+            (Slot::Work, Purpose::Timer | Purpose::Heartbeat(_)) => Some(Input::Fired(op)),
+            (Slot::Work, Purpose::Task(resource)) => {
+                let resource = resource.clone();
+                self.task_answered(op, &resource, resolution)
+            }
+            (Slot::Work, Purpose::Read) => Some(Input::ItemsRead(op, told(resolution))),
+            (Slot::Work, Purpose::Child) => Some(Input::ChildEnded(op, told(resolution))),
+            (Slot::Work, Purpose::Write) => Some(Input::ResultsWritten(op, told(resolution))),
+            (Slot::Token, _) => self.token_answered(op, resolution),
+            (Slot::Submitted, _) => self.submitted(op, resolution),
+        }
+    }
+
+    fn token_answered(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {
+        if let Resolution::Failed(failure) = resolution
+            && failure.kind == FailureKind::TimedOut
+            && failure.detail.is_none()
+            && let Some(heartbeat) = self.run.machine.heartbeat(op)
+        {
+            self.drop_op(op);
+            return Some(Input::Fired(heartbeat));
+        }
+        self.drop_op(op);
+        Some(Input::TaskEnded(op, told(resolution)))
+    }
+
+    fn submitted(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {
+        let Resolution::Ok(bytes) = resolution else { return None };
+        let begun: Begun = serde_json::from_slice(bytes).ok()?;
+        let shown = Document::new(begun.shown.clone());
+        let begun = serde_json::to_value(begun).expect("it came from JSON");
+        self.run.beside.insert(op.0, begun);
+        Some(Input::TaskSubmitted(op, shown))
+    }
+
+    fn task_answered(
+        &mut self,
+        op: OpId,
+        resource: &Resource,
+        resolution: &Resolution,
+    ) -> Option<Input> {
+        let pattern = resource.pattern();
+        let outcome = match &resource.integration {
+            Integration::Activity { .. } => {
+                // A worker took it: its answer comes by the token.
+                if let Resolution::Ok(worker) = resolution {
+                    let worker =
+                        (!worker.is_empty()).then(|| String::from_utf8_lossy(worker).into_owned());
+                    return Some(Input::TaskStarted(op, worker));
+                }
+                told(resolution)
+            }
+            Integration::Function { name } => self.function_answered(name, resolution),
+            Integration::Service { service, action, .. }
+                if service == "lambda" && action == "invoke" =>
+            {
+                let beside = self.run.beside.get(&op.0).cloned().unwrap_or_default();
+                let name = beside[FUNCTION].as_str().unwrap_or_default();
+                let request = self.random.uuid();
+                self.function_answered(name, resolution).map(|answer| {
+                    if beside[QUEUED] == true {
+                        answer::lambda_queued(&request)
+                    } else {
+                        answer::lambda_invoked(answer.value().clone(), &request)
+                    }
+                })
+            }
+            Integration::Service { .. } => match self.run.beside.get(&op.0) {
+                Some(begun) if matches!(pattern, Pattern::Sync | Pattern::Sync2) => {
+                    let begun = serde_json::from_value(begun.clone()).ok()?;
+                    self.job_ended(&begun, resolution, pattern)
+                }
+                _ => told(resolution),
+            },
+        };
+        match outcome {
+            // The request was taken; the token ends the task.
+            Ok(answer) if pattern == Pattern::Callback => Some(Input::TaskSubmitted(op, answer)),
+            outcome => {
+                self.drop_op(op);
+                Some(Input::TaskEnded(op, outcome))
+            }
+        }
+    }
+
+    fn function_answered(&self, name: &str, resolution: &Resolution) -> Result<Document, Failed> {
+        match resolution {
+            Resolution::Ok(answer) => Ok(Document::new(answer::value_of(answer))),
+            Resolution::Failed(failure) => Err(answer::failed(failure)),
+            Resolution::Refused { code, .. } if code == "unknown-function" => {
+                Err(self.no_function(answer::function_name(name)))
+            }
+            Resolution::Refused { message, .. } => Err(Failed {
+                error: "Lambda.AWSLambdaException".to_owned(),
+                cause: Some(message.clone()),
+            }),
+        }
+    }
+
+    fn job_ended(
+        &self,
+        begun: &Begun,
+        resolution: &Resolution,
+        pattern: Pattern,
+    ) -> Result<Document, Failed> {
+        let nested = Nested {
+            execution_arn: begun.execution_arn.clone(),
+            name: begun.name.clone(),
+            machine_arn: begun.machine_arn.clone(),
+            input: begun.input.clone(),
+            started: Timestamp(begun.started),
+        };
+        let end = match resolution {
+            Resolution::Ok(answer) => End::Succeeded(document(answer)),
+            Resolution::Failed(failure) => end_of(failure),
+            Resolution::Refused { .. } => return told(resolution),
+        };
+        nested.ended(self.turn.now, &end, pattern)
+    }
+}
+
+/// How an execution of a state machine ended that failed so.
+#[must_use]
+pub fn end_of(failure: &Failure) -> End {
+    match failure.kind {
+        FailureKind::TimedOut => End::TimedOut,
+        FailureKind::Cancelled => {
+            let (error, cause) = match failure.detail {
+                Some(_) => answer::carried(failure),
+                None => stopped(&failure.message),
+            };
+            End::Aborted { error, cause }
+        }
+        _ => {
+            let (error, cause) = answer::carried(failure);
+            End::Failed { error, cause }
+        }
+    }
+}
+
+/// The error and cause with which somebody stopped an execution.
+#[must_use]
+pub fn stopped(reason: &str) -> (Option<String>, Option<String>) {
+    #[derive(Deserialize)]
+    struct Stop {
+        error: Option<String>,
+        cause: Option<String>,
+    }
+    match serde_json::from_str::<Stop>(reason) {
+        Ok(Stop { error, cause }) => (error, cause),
+        Err(_) => (None, (!reason.is_empty()).then(|| reason.to_owned())),
+    }
+}
+
+/// The answer of a service or of the holder of a token: JSON, or an error with its cause.
+fn told(resolution: &Resolution) -> Result<Document, Failed> {
+    match resolution {
+        Resolution::Ok(answer) => Ok(document(answer)),
+        Resolution::Failed(failure) => {
+            let (error, cause) = answer::carried(failure);
+            let error = error.unwrap_or_default();
+            Err(Failed { error, cause })
+        }
+        Resolution::Refused { code, message } => Err(Failed {
+            error: "States.Runtime".to_owned(),
+            cause: Some(format!("{code}: {message}")),
+        }),
+    }
+}
+
+/// JSON as it was written, a text where it is none.
+fn document(answer: &[u8]) -> Document {
+    if answer.is_empty() {
+        return Document::new(Value::Null);
+    }
+    let text = String::from_utf8_lossy(answer);
+    Document::parse(&text).unwrap_or_else(|_| Document::new(Value::String(text.into_owned())))
+}

@@ -1,0 +1,194 @@
+//! What a machine asks for, as asks of its execution.
+
+use asl::ask::{Ask as Wanted, ChildAsk, ChildResult, Failed, Input, ReadAsk, TaskAsk, WriteAsk};
+use asl::definition::{Integration, Pattern};
+use asl::machine::Purpose;
+use model::suspend::{Ask, InvokeMode, OpId};
+use model::{FunctionName, limits};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::turn::{Slot, Under};
+use super::work::{Child, Read, Work, Write, WriteItem};
+use crate::executions::services;
+
+/// What stands beside an ask of `lambda:invoke`: which function, and whether its end is waited for.
+pub(super) const FUNCTION: &str = "function";
+pub(super) const QUEUED: &str = "queued";
+
+impl Under<'_> {
+    /// Asks for it; gives what it ends with, where that is known at once.
+    pub(super) fn ask(&mut self, op: OpId, wanted: Wanted) -> Option<Input> {
+        match wanted {
+            Wanted::Timer { at } => {
+                // A worker's signs of life are watched with its token.
+                let watched = match self.run.machine.purpose(op) {
+                    Some(Purpose::Heartbeat(task)) => self.waits_for_token(task),
+                    _ => false,
+                };
+                if !watched {
+                    self.asks.push((Slot::Work.of(op), Ask::Timer { at }));
+                }
+                None
+            }
+            Wanted::Task(task) => self.task(op, *task),
+            Wanted::Child(child) => {
+                self.child(op, *child);
+                None
+            }
+            Wanted::Read(read) => {
+                self.service(op, "read", &read_of(*read));
+                None
+            }
+            Wanted::Write(write) => {
+                self.service(op, "write", &write_of(*write));
+                None
+            }
+        }
+    }
+
+    fn waits_for_token(&self, task: OpId) -> bool {
+        match self.run.machine.purpose(task) {
+            Some(Purpose::Task(resource)) => {
+                resource.pattern() == Pattern::Callback
+                    || matches!(resource.integration, Integration::Activity { .. })
+            }
+            _ => false,
+        }
+    }
+
+    fn task(&mut self, op: OpId, task: TaskAsk) -> Option<Input> {
+        let pattern = task.resource.pattern();
+        let has_token = self.waits_for_token(op);
+        if has_token {
+            self.asks.push((Slot::Token.of(op), Ask::Token { heartbeat: task.heartbeat }));
+        }
+        match &task.resource.integration {
+            Integration::Function { name } => {
+                return self.function(op, name, task.input.text(), InvokeMode::Wait);
+            }
+            Integration::Service { service, action, .. }
+                if service == "lambda" && action == "invoke" =>
+            {
+                let parameters = task.input.value();
+                let text = |name: &str| parameters.get(name).and_then(Value::as_str);
+                let payload = asl::answer::lambda_payload(parameters);
+                let mode = match text("InvocationType") {
+                    Some("Event") => InvokeMode::Detach,
+                    Some(_) | None => InvokeMode::Wait,
+                };
+                let name = text("FunctionName").unwrap_or_default();
+                let beside = json!({ FUNCTION: name, QUEUED: mode == InvokeMode::Detach });
+                self.run.beside.insert(op.0, beside);
+                return self.function(op, name, &payload, mode);
+            }
+            Integration::Activity { .. } | Integration::Service { .. } => {}
+        }
+        let is_job = matches!(pattern, Pattern::Sync | Pattern::Sync2);
+        let submitted = is_job.then(|| {
+            let name = format!("submitted #{}", op.0);
+            self.asks.push((Slot::Submitted.of(op), Ask::Signal { name: name.clone() }));
+            name
+        });
+        let work = Work {
+            resource: task.resource.arn.clone(),
+            input: task.input.text().to_owned(),
+            token: has_token.then(|| self.turn.mint.token(Slot::Token.of(op))),
+            credentials: task.credentials,
+            submitted,
+        };
+        let label = match &task.resource.integration {
+            Integration::Activity { name } => format!("activity:{name}"),
+            _ => format!("{}:{}", task.resource.event_type(), task.resource.event_resource()),
+        };
+        self.service(op, &label, &work);
+        None
+    }
+
+    /// Calls a function by its name or ARN.
+    fn function(&mut self, op: OpId, name: &str, payload: &str, mode: InvokeMode) -> Option<Input> {
+        let name = asl::answer::function_name(name);
+        let Ok(function) = name.parse::<FunctionName>() else {
+            let failed = self.no_function(name);
+            return Some(Input::TaskEnded(op, Err(failed)));
+        };
+        let function = function.to_string();
+        let payload = payload.as_bytes().to_vec();
+        let ask = Ask::Invoke { function, class: None, payload, mode };
+        self.asks.push((Slot::Work.of(op), ask));
+        None
+    }
+
+    pub(super) fn no_function(&self, name: &str) -> Failed {
+        let arn = self.of.place.function(name);
+        asl::answer::no_function(&arn, &self.random.uuid())
+    }
+
+    fn child(&mut self, op: OpId, child: ChildAsk) {
+        let ChildAsk { map_run, label, index: _, chart, machine_type: _, input } = child;
+        let child = Child {
+            map_run,
+            machine: format!("{}/{label}", self.of.name),
+            name: self.random.uuid(),
+            chart: chart.0,
+            input: input.text().to_owned(),
+        };
+        self.service(op, services::CHILD, &child);
+    }
+
+    /// Hands work to a service.
+    fn service(&mut self, op: OpId, label: &str, work: &impl Serialize) {
+        let mut function = format!("{}{label}", services::PREFIX);
+        let mut end = function.len().min(limits::NAME_BYTES_MAX);
+        while !function.is_char_boundary(end) {
+            end -= 1;
+        }
+        function.truncate(end);
+        let payload = serde_json::to_vec(work).expect("texts and numbers are JSON");
+        let ask = Ask::Invoke { function, class: None, payload, mode: InvokeMode::Wait };
+        self.asks.push((Slot::Work.of(op), ask));
+    }
+}
+
+fn read_of(read: ReadAsk) -> Read {
+    let ReadAsk {
+        resource,
+        arguments,
+        format,
+        csv_headers,
+        csv_delimiter,
+        max_items,
+        items_pointer,
+        manifest_type,
+        transformation,
+    } = read;
+    Read {
+        resource: resource.arn,
+        arguments,
+        format: format.map(|format| format.as_str().to_owned()),
+        csv_headers,
+        csv_delimiter,
+        max_items,
+        items_pointer,
+        manifest_type,
+        transformation,
+    }
+}
+
+fn write_of(write: WriteAsk) -> Write {
+    let WriteAsk { map_run, arguments, transformation, output_type, results } = write;
+    let results = results.into_iter().map(|ChildResult { input, outcome }| {
+        let input = input.text().to_owned();
+        match outcome {
+            Ok(output) => {
+                let output = Some(output.text().to_owned());
+                WriteItem { input, output, error: None, cause: None }
+            }
+            Err(Failed { error, cause }) => {
+                WriteItem { input, output: None, error: Some(error), cause }
+            }
+        }
+    });
+    let results = results.collect();
+    Write { map_run, arguments, transformation, output_type, results }
+}
