@@ -1,7 +1,7 @@
 //! State machines through the built server: functions like any other, durable at each transition, and
 //! the Step Functions API on what the node keeps.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and tell why")]
+#![expect(clippy::unwrap_used, reason = "a test may panic and tell why")]
 
 mod support;
 
@@ -378,7 +378,7 @@ fn killed_again_and_again_an_execution_ends_as_if_nothing_had_been() {
     });
     // One after the other, the whole history has one order.
     let branches = json!([
-        machine(&json!({"N": nested.clone()}), "N"),
+        machine(&json!({"N": nested}), "N"),
         machine(&json!({"Q": {"Type": "Pass", "Result": "q", "End": true}}), "Q"),
     ]);
     let iteration = json!({"B": {"Type": "Parallel", "Branches": branches, "End": true}});

@@ -78,6 +78,11 @@ impl Wanted {
 }
 
 impl Ready {
+    /// Whether one of this name is of an earlier machine and has ended.
+    pub(super) fn has_given_up(&self, other: &node::Run) -> bool {
+        other.info.finished.is_some() && other.info.created < self.machine_made
+    }
+
     /// The name under which the node keeps it.
     pub(super) fn row_name(&self) -> String {
         format!("{}:{}", self.machine_name, self.name)
@@ -188,7 +193,7 @@ async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, Aw
     };
     let mut started = ctx.handle.start_execution(&ctx.who, new.clone()).await;
     if started.as_ref().is_err_and(|error| error.kind == ErrorKind::Conflict)
-        && gave_up(ctx, &ready).await?.is_some()
+        && named(ctx, &ready).await?.is_some_and(|run| ready.has_given_up(&run))
     {
         let new = NewExecution { if_exists: IfExists::Replace, ..new };
         started = ctx.handle.start_execution(&ctx.who, new).await;
@@ -223,13 +228,10 @@ async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, Aw
     }
 }
 
-/// The execution that has this one's name, where it is of an earlier machine and has ended.
-pub(super) async fn gave_up(ctx: &Ctx, ready: &Ready) -> Result<Option<node::Run>, AwsError> {
+/// The execution that has this one's name.
+pub(super) async fn named(ctx: &Ctx, ready: &Ready) -> Result<Option<node::Run>, AwsError> {
     match ctx.handle.run(&ctx.who, &Which::Name(ready.row_name())).await {
-        Ok(run) => {
-            let is_over = run.info.finished.is_some() && run.info.created < ready.machine_made;
-            Ok(is_over.then_some(run))
-        }
+        Ok(run) => Ok(Some(run)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -127,8 +127,16 @@ async fn begin_job(
     let begun = serde_json::to_vec(&begun).unwrap_or_default().into();
     let message = format!("Execution Already Exists: '{arn}'");
     let taken = refused(&AwsError::new("ExecutionAlreadyExists", message));
-    let before = executions::gave_up(ctx, &ready).await.map_err(|error| refused(&error))?;
-    let origin = Origin { by: Some(call.id.to_string()), ..ready.origin() };
+    // Who waits is told of a name that is taken before it is told of a beginning.
+    let named = executions::named(ctx, &ready).await.map_err(|error| refused(&error))?;
+    let own = call.id.to_string();
+    let before = match named {
+        Some(run) if Origin::read(&run.origin).by.as_ref() == Some(&own) => None,
+        Some(run) if ready.has_given_up(&run) => Some(run),
+        Some(_) => return Err(taken),
+        None => None,
+    };
+    let origin = Origin { by: Some(own), ..ready.origin() };
     Ok(ServiceEnd::Child(Box::new(NewChild {
         function: ready.function.clone(),
         version: ready.function_version,

@@ -117,8 +117,18 @@ pub(super) async fn own_action(
         chars.next().map_or_else(String::new, |first| to(&first).to_string() + chars.as_str())
     };
     let fields = parameters.as_object().cloned().unwrap_or_default();
-    let fields =
-        fields.into_iter().map(|(name, value)| (first(&name, char::to_ascii_lowercase), value));
+    // What the API has as a text with JSON in it may be given as JSON.
+    let text = |name: &str, value: Value| match (name, &value) {
+        ("input" | "output" | "definition", Value::Object(_) | Value::Array(_)) => {
+            Value::from(value.to_string())
+        }
+        _ => value,
+    };
+    let fields = fields.into_iter().map(|(name, value)| {
+        let name = first(&name, char::to_ascii_lowercase);
+        let value = text(&name, value);
+        (name, value)
+    });
     let target = first(action, char::to_ascii_uppercase);
     match super::act(ctx, &target, fields.collect()).await {
         Ok(answer) => {

@@ -215,9 +215,31 @@ impl Scene {
         }))
     }
 
-    fn service_child(self, call: Call, child: NewChild) {
+    /// Begins an execution for another one. Its asker hears of the beginning before there is one:
+    /// after a crash the end may be told at once, and must find the asker informed.
+    fn service_child(self, call: Call, mut child: NewChild) {
+        let Some((name, payload)) = child.begun.take() else {
+            return self.begin_child(call, child);
+        };
+        let low = u64::try_from(call.id.0 & u128::from(u64::MAX)).expect("64 bits fit");
+        let payload = Payload::Inline(payload.to_vec());
+        let signal = Input::Signal { name, id: Some(SignalId(low)), payload };
+        let scene = self.clone();
+        let ack = Box::new(move |taken: Result<Verdict, Error>| match taken {
+            Ok(Verdict::Applied | Verdict::Duplicate) => scene.begin_child(call, child),
+            Ok(Verdict::Late(refusal) | Verdict::Refused(refusal)) => {
+                // It is tried again where it is still wanted.
+                let error = Error::new(ErrorKind::Overloaded, refusal.message());
+                scene.not_called(call, &error);
+            }
+            Err(error) => scene.not_called(call, &error),
+        });
+        self.happens(self.execution, signal, Some(ack));
+    }
+
+    fn begin_child(self, call: Call, child: NewChild) {
         let (op, id) = (call.op, call.id);
-        let NewChild { function, version, name, origin, input, begun, taken, replaces } = child;
+        let NewChild { function, version, name, origin, input, begun: _, taken, replaces } = child;
         let wanted = match check_depth(self.depth) {
             Ok(()) => Wanted {
                 tenant: self.tenant.clone(),
@@ -247,15 +269,8 @@ impl Scene {
                 }));
                 scene.resolved(op, id, resolution, Totals::default());
             }
-            // It reports its end by itself. The news of its beginning goes before.
-            StartResult::New | StartResult::Exists(_) => {
-                if let Some((name, payload)) = begun {
-                    let low = u64::try_from(id.0 & u128::from(u64::MAX)).expect("64 bits fit");
-                    let payload = Payload::Inline(payload.to_vec());
-                    let signal = Input::Signal { name, id: Some(SignalId(low)), payload };
-                    scene.happens(scene.execution, signal, None);
-                }
-            }
+            // It reports its end by itself.
+            StartResult::New | StartResult::Exists(_) => {}
             StartResult::Failed(error) => scene.not_called(again, &error),
         });
         let order = Order { id: own, name, replace: replaces, parent, origin };
