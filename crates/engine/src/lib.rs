@@ -54,6 +54,7 @@ pub mod token;
 
 mod codec;
 mod formats;
+mod passed;
 
 pub use codec::DecodeError;
 pub use execution::{Birth, DueTurn, Execution, FORMAT, Open, Status};

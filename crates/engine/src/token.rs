@@ -13,6 +13,8 @@ use model::suspend::OpId;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::codec::code_struct;
+
 const BLOCK: usize = 64;
 
 /// A token's text, taken apart. Whether it is genuine is for the execution to say.
@@ -26,6 +28,8 @@ pub struct Token {
     pub op: OpId,
     mac: [u8; 32],
 }
+
+code_struct!(Token { execution, generation, op, mac });
 
 /// Makes the tokens of one execution. Cheap to copy; whoever has it can answer for the execution,
 /// so it stays inside the platform.

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::client::{Client, Failed};
 use crate::commands::{
-    bill, dead_letters, deploy, executions, functions, invocations, invoke, keys, logs, prices,
-    store, tenants, top,
+    bill, dead_letters, deploy, executions, functions, invocations, invoke, keys, logs, nodes,
+    prices, store, tenants, top,
 };
 use crate::{bench, demo, serve, sim};
 
@@ -51,6 +51,7 @@ enum Command {
     Executions(executions::Command),
     Bill(bill::Args),
     Prices(prices::Args),
+    Nodes(nodes::Args),
     Top(top::Args),
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -88,6 +89,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Command::Bill(args) => client().and_then(|client| bill::run(&client, &args)),
         Command::Prices(args) => client().and_then(|client| prices::run(&client, &args)),
+        Command::Nodes(args) => client().and_then(|client| nodes::run(&client, &args)),
         Command::Top(args) => client().and_then(|client| top::run(&client, &args)),
         Command::DeadLetters(command) => {
             client().and_then(|client| dead_letters::run(&client, &command))

@@ -9,6 +9,7 @@ pub(crate) mod invocations;
 pub(crate) mod invoke;
 pub(crate) mod keys;
 pub(crate) mod logs;
+pub(crate) mod nodes;
 mod package;
 pub(crate) mod prices;
 mod python;

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the address on stdout is the command's interface")]
 
 mod config;
+mod naming;
 mod platform;
 mod record;
 
@@ -31,6 +32,16 @@ pub(crate) struct Args {
     /// (several servers may share it) or `memory:` (gone at the end) [default: sqlite]
     #[arg(long, env = "FERMATA_STORE", value_name = "STORE", hide_env_values = true)]
     store: Option<String>,
+    /// This server's name among those that share the store, its own there [default: this computer's
+    /// name and the port]
+    #[arg(long, env = "FERMATA_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// Where the others reach it, as HOST:PORT [default: the listening address]
+    #[arg(long, env = "FERMATA_ADVERTISE", value_name = "ADDRESS")]
+    advertise: Option<String>,
+    /// Seconds after which others take over the executions of a server that fell silent [default: 10]
+    #[arg(long, env = "FERMATA_LEASE_SECONDS", value_name = "N")]
+    lease_seconds: Option<u64>,
     /// Cores of each logical machine [default: this computer's cores divided by --machines]
     #[arg(long, env = "FERMATA_CORES", value_name = "N")]
     cores: Option<usize>,
@@ -141,7 +152,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         format!("listen on {}: choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr().context("read the listening address")?;
-    let (node, recording) = platform::start(&config)?;
+    let (node, recording) = platform::start(&config, address)?;
     if let Some(path) = node.first_key() {
         tracing::info!(path = %path.display(), "the first admin key was written");
     }

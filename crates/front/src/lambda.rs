@@ -70,9 +70,10 @@ impl From<Error> for Refusal {
             ErrorKind::OverBudget | ErrorKind::Overloaded => {
                 (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException")
             }
-            ErrorKind::Draining | ErrorKind::Storage | ErrorKind::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException")
-            }
+            ErrorKind::Draining
+            | ErrorKind::OwnerAway
+            | ErrorKind::Storage
+            | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException"),
             _ => (StatusCode::BAD_REQUEST, "InvalidParameterValueException"),
         };
         Self::new(status, code, error.to_string())

@@ -8,12 +8,13 @@
 //! - every answer that is not a function's own is JSON, a problem document (RFC 9457) where it is a
 //!   refusal;
 //! - no route but `/healthz`, `/metrics`, `/v1/openapi.json` and `/v1/prices` is served without a
-//!   tenant.
+//!   tenant; `/internal/node` is served to servers that share the store.
 
 mod auth;
 mod connection;
 mod lambda;
 mod metrics;
+mod nodes;
 pub mod own;
 pub mod problem;
 pub mod stepfunctions;
@@ -46,6 +47,7 @@ pub fn router(handle: Handle, aws: &stepfunctions::Settings) -> Router {
         .merge(own::routes())
         .merge(stepfunctions::routes(&handle, aws))
         .merge(lambda::routes(aws))
+        .merge(nodes::routes(&handle))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(handle)

@@ -2,7 +2,7 @@
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use node::{ClassStatus, MachineStatus, MemoryStatus, Phase, RuntimeStatus, Status};
+use node::{ClassStatus, MachineStatus, MemoryStatus, NodesStatus, Phase, RuntimeStatus, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -40,6 +40,7 @@ impl Collector for Snapshot {
         machines(&mut encoder, &status.machines, &status.classes)?;
         runtimes(&mut encoder, &status.runtimes)?;
         swapping(&mut encoder, &status.memory, &status.classes)?;
+        nodes(&mut encoder, &status.nodes)?;
         gauge(
             &mut encoder,
             "async_pending",
@@ -52,6 +53,27 @@ impl Collector for Snapshot {
         let mut info = encoder.encode_descriptor("build", help, None, MetricType::Info)?;
         info.encode_info(&[("version", env!("CARGO_PKG_VERSION")), ("policy", &status.policy)])
     }
+}
+
+/// This node among those that share the store.
+fn nodes(encoder: &mut DescriptorEncoder<'_>, nodes: &NodesStatus) -> Encoded {
+    let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    gauge(encoder, "nodes", "Nodes that share the store", wide(nodes.nodes))?;
+    let help = "Partitions of executions that this node has";
+    gauge(encoder, "partitions", help, wide(nodes.partitions))?;
+    let help = "Partitions of executions that this node took, lost, and was refused a step in";
+    let mut family = encoder.encode_descriptor("leases", help, None, MetricType::Counter)?;
+    let events = [("taken", nodes.taken), ("lost", nodes.lost), ("fenced", nodes.fenced)];
+    for (event, count) in events {
+        counter(&mut family, &[("event", event)], count)?;
+    }
+    let help = "Requests to other nodes, those not answered in time, and those of other nodes";
+    let mut family = encoder.encode_descriptor("hops", help, None, MetricType::Counter)?;
+    let ends = [("sent", nodes.hops), ("failed", nodes.hops_failed), ("answered", nodes.answered)];
+    for (end, count) in ends {
+        counter(&mut family, &[("event", end)], count)?;
+    }
+    Ok(())
 }
 
 /// Where invocations are now.

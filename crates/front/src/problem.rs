@@ -62,7 +62,9 @@ pub const fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::TooDeep => StatusCode::LOOP_DETECTED,
         ErrorKind::OverBudget | ErrorKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-        ErrorKind::Draining | ErrorKind::Storage => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Draining | ErrorKind::OwnerAway | ErrorKind::Storage => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -119,6 +119,20 @@ pub const SEQUENCE_STEPS_MAX: usize = 1_000;
 pub const COMMIT_ITEMS_MAX: usize = 1_000;
 /// Partitions that executions are spread over; each is owned by one node at a time.
 pub const PARTITIONS: u32 = 16;
+/// Nodes that share one store.
+pub const NODES_MAX: u32 = 64;
+/// How long a node's leases hold after it was last heard of, where the operator states nothing.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+/// Shortest such time: a store that is slow for a moment must not cost a node its partitions.
+pub const LEASE_MIN: Duration = Duration::from_secs(2);
+/// Longest such time.
+pub const LEASE_MAX: Duration = Duration::from_secs(300);
+/// Requests that one node has under way to others. Further ones wait for their turn.
+pub const HOPS_MAX: usize = 512;
+/// Waits for executions that other nodes have, of one node. Further ones wait for their turn.
+pub const HOP_WAITS_MAX: usize = 1_024;
+/// How long a request waits, beyond the time of a lease, for an execution whose node is gone.
+pub const HOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of an input, output or result of a state, unless the operator sets another cap.
 pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
 /// Events of one execution of a state machine, unless the operator sets another cap.

@@ -1,7 +1,7 @@
 //! Tenants, keys and functions in memory, as the store has them. The path of a call reads here and
 //! never touches the disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -27,7 +27,24 @@ pub(crate) struct Entry {
     pub(crate) orchestrator: OnceLock<Arc<dyn Orchestrator>>,
 }
 
+/// What a reload found.
+#[derive(Default)]
+pub(crate) struct Changed {
+    /// New ones, and those whose settings are others.
+    pub(crate) tenants: Vec<Tenant>,
+    /// Functions that are no more.
+    pub(crate) removed: Vec<(TenantName, FunctionName)>,
+}
+
 impl Entry {
+    /// Whether it is that of the store.
+    fn is(&self, function: &FunctionVersion) -> bool {
+        let spec = &function.spec;
+        self.info.version == function.version
+            && self.info.created == spec.created
+            && self.info.code_hash == spec.code_hash.0
+    }
+
     /// Whether a call of it is an execution.
     pub(crate) fn orchestrates(&self) -> bool {
         match self.info.kind {
@@ -71,6 +88,65 @@ impl Catalog {
             catalog.put_key(key);
         }
         Ok(catalog)
+    }
+
+    /// Takes over what other nodes changed in the store. What is known already stays as it is, so
+    /// that nothing is made ready twice.
+    pub(crate) fn reload(&self, store: &dyn Store) -> Result<Changed, store::Error> {
+        let before = self.names();
+        let mut changed = Changed::default();
+        for tenant in store.tenants()? {
+            let known = before.get(&tenant.name);
+            let mut gone: BTreeSet<&FunctionName> = known.into_iter().flatten().collect();
+            for latest in latest_functions(store, &tenant.name)? {
+                gone.remove(&latest.spec.name);
+                let entry = self.find(&tenant.name, &latest.spec.name, None);
+                if !entry.is_some_and(|entry| entry.is(&latest)) {
+                    self.replace_versions(&tenant.name, all_versions(store, latest)?);
+                }
+            }
+            for name in gone {
+                self.remove_function(&tenant.name, name);
+                changed.removed.push((tenant.name.clone(), name.clone()));
+            }
+            if self.tenant(&tenant.name).as_ref() != Some(&tenant) {
+                self.put_tenant(tenant.clone());
+                changed.tenants.push(tenant);
+            }
+        }
+        for key in store.keys()? {
+            self.put_key(key);
+        }
+        Ok(changed)
+    }
+
+    fn names(&self) -> HashMap<TenantName, Vec<FunctionName>> {
+        let tables = self.read();
+        let names = |(tenant, functions): (&TenantName, &BTreeMap<FunctionName, _>)| {
+            (tenant.clone(), functions.keys().cloned().collect())
+        };
+        tables.functions.iter().map(names).collect()
+    }
+
+    fn replace_versions(&self, tenant: &TenantName, versions: Vec<FunctionVersion>) {
+        let Some(name) = versions.first().map(|function| function.spec.name.clone()) else {
+            return;
+        };
+        let fresh: Vec<_> = versions
+            .into_iter()
+            .map(|function| {
+                let known = self.find(tenant, &name, Some(function.version));
+                let known = known.filter(|entry| entry.is(&function));
+                (function.version, known.unwrap_or_else(|| Arc::new(self.entry(function))))
+            })
+            .collect();
+        let mut tables = self.write();
+        let functions = tables.functions.entry(tenant.clone()).or_default();
+        let newest = fresh.iter().map(|(version, _)| *version).max();
+        let versions = functions.entry(name).or_default();
+        // One that was published here a moment ago may not have been read yet.
+        versions.retain(|version, _| Some(*version) > newest);
+        versions.extend(fresh);
     }
 
     pub(crate) fn put_tenant(&self, tenant: Tenant) {
@@ -250,22 +326,41 @@ fn all_functions(
     tenant: &TenantName,
 ) -> Result<Vec<FunctionVersion>, store::Error> {
     let mut all = Vec::new();
+    for latest in latest_functions(store, tenant)? {
+        all.extend(all_versions(store, latest)?);
+    }
+    Ok(all)
+}
+
+/// The latest version of each function of a tenant.
+fn latest_functions(
+    store: &dyn Store,
+    tenant: &TenantName,
+) -> Result<Vec<FunctionVersion>, store::Error> {
+    let mut all = Vec::new();
     let mut after = None;
     loop {
         let query = FunctionQuery::Latest { after: after.clone(), limit: PAGE };
         let page = store.functions(tenant, &query)?;
         let Some(last) = page.last() else { return Ok(all) };
         after = Some(last.spec.name.clone());
-        for latest in page {
-            let mut before = Some(latest.version);
-            let name = latest.spec.name.clone();
-            all.push(latest);
-            while before.is_some() {
-                let query = FunctionQuery::Versions { name: name.clone(), before, limit: PAGE };
-                let older = store.functions(tenant, &query)?;
-                before = older.last().map(|function| function.version);
-                all.extend(older);
-            }
-        }
+        all.extend(page);
     }
+}
+
+/// All versions of a function, of which the latest is known.
+fn all_versions(
+    store: &dyn Store,
+    latest: FunctionVersion,
+) -> Result<Vec<FunctionVersion>, store::Error> {
+    let (tenant, name) = (latest.spec.tenant.clone(), latest.spec.name.clone());
+    let mut before = Some(latest.version);
+    let mut all = vec![latest];
+    while before.is_some() {
+        let query = FunctionQuery::Versions { name: name.clone(), before, limit: PAGE };
+        let older = store.functions(&tenant, &query)?;
+        before = older.last().map(|function| function.version);
+        all.extend(older);
+    }
+    Ok(all)
 }

@@ -58,6 +58,8 @@ pub enum ErrorKind {
     Overloaded,
     /// The node is shutting down.
     Draining,
+    /// The node that has the execution is gone or just gives it away, and no other has it yet.
+    OwnerAway,
     /// The store cannot write (disk full, locked, broken).
     Storage,
     /// A fault of the platform.
@@ -66,7 +68,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::ClassNotAllowed,
@@ -85,6 +87,7 @@ impl ErrorKind {
         Self::OverBudget,
         Self::Overloaded,
         Self::Draining,
+        Self::OwnerAway,
         Self::Storage,
         Self::Internal,
     ];
@@ -111,9 +114,17 @@ impl ErrorKind {
             Self::OverBudget => "over-budget",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
+            Self::OwnerAway => "owner-away",
             Self::Storage => "storage",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl ErrorKind {
+    /// The kind of that code.
+    pub(crate) fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 

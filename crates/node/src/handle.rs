@@ -14,7 +14,6 @@ use crate::catalog::{max_class, suspends};
 use crate::control::Message;
 use crate::error::{Error, ErrorKind};
 use crate::executions::Source;
-use crate::ids;
 use crate::inner::{Executors, Inner, Wanted, bad_package, internal, make_artifact, storage};
 use crate::queue::QueueEvent;
 use crate::record::{from_peek, from_record};
@@ -221,7 +220,7 @@ impl Handle {
     /// Why the call was not made. A function that fails is an [`Invoked`].
     pub async fn invoke(&self, who: &Principal, call: Invoke) -> Result<Invoked, Error> {
         let wanted = self.wanted(who, call)?;
-        let id = ids::invocation(wanted.arrived);
+        let id = self.inner.invocation_id(wanted.arrived);
         let (version, done) = self.inner.run(wanted, id).await?;
         let (receipt, durations) = (done.receipt, done.durations);
         Ok(Invoked { id, outcome: done.answer(), version, receipt, durations })
@@ -376,6 +375,7 @@ impl Handle {
             memory,
             async_pending: self.inner.async_pending.load(Ordering::Relaxed),
             receipts_pending: self.inner.receipts_pending.load(Ordering::Relaxed),
+            nodes: self.inner.nodes.status(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Ids and secrets from the operating system's random source.
 
-use model::{ExecutionId, InvocationId, KeyId, Timestamp};
+use model::{InvocationId, KeyId, Timestamp};
 
 /// Prefix of every key's secret.
 const SECRET_PREFIX: &str = "fk_";
@@ -10,9 +10,15 @@ pub(crate) fn invocation(now: Timestamp) -> InvocationId {
     InvocationId::from_parts(now.as_millis(), random())
 }
 
-/// A new execution id.
-pub(crate) fn execution(now: Timestamp) -> ExecutionId {
-    ExecutionId::from_parts(now.as_millis(), random())
+/// What tells a signal from others where its sender does not.
+pub(crate) fn signal() -> engine::SignalId {
+    engine::SignalId(u64::try_from(random() >> 64).expect("64 bits fit"))
+}
+
+/// A number that is as random as the id.
+pub(crate) fn draw(id: u128) -> usize {
+    let bits = u64::try_from((id >> 8) & u128::from(u32::MAX)).expect("32 bits fit");
+    usize::try_from(bits).unwrap_or_default()
 }
 
 /// What an execution's tokens are made with: 256 random bits.

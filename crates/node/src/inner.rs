@@ -12,7 +12,7 @@ use model::{
     Timestamp, Version, limits,
 };
 use runtime::{Call, CallMode, CallResult, Clock, DurableTurn, Executor, Prepare, PrepareError};
-use store::{AsyncCall, BlobHash, Mode, NodeName, Store};
+use store::{AsyncCall, BlobHash, Mode, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Catalog, Entry};
@@ -20,6 +20,7 @@ use crate::control::{Caller, Done, Message, RecordedBy, Reply, Submission};
 use crate::error::{Error, ErrorKind};
 use crate::executions::{self, Desk, ExecutionPrices, Interpreters};
 use crate::ids;
+use crate::nodes::{Nodes, Reload};
 use crate::queue::QueueEvent;
 use crate::settings::Access;
 use crate::writer::Write;
@@ -49,10 +50,10 @@ pub(crate) struct Inner {
     pub(crate) executions: Sender<executions::Message>,
     pub(crate) execution_prices: ExecutionPrices,
     pub(crate) keep_executions: Duration,
-    /// This node's name among those that share the store.
-    pub(crate) node: NodeName,
-    /// Where others reach it.
-    pub(crate) address: String,
+    /// This node among those that share the store.
+    pub(crate) nodes: Arc<Nodes>,
+    /// To the thread that reads what other nodes change.
+    pub(crate) reload: Sender<Reload>,
     pub(crate) interpreters: Interpreters,
     /// What executions ask for and no function does.
     pub(crate) services: Desk,
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
 }
 
 /// A call as it is wanted, before it is known whether it can be made.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) tenant: TenantName,
     pub(crate) function: FunctionName,
@@ -261,9 +263,20 @@ impl Inner {
         Ok((version, done))
     }
 
+    /// A new invocation's id: should it become an execution, it is one of this node.
+    pub(crate) fn invocation_id(&self, now: Timestamp) -> InvocationId {
+        let id = ids::invocation(now).0;
+        InvocationId(self.nodes.near(id, ids::draw(id)))
+    }
+
+    /// A new execution's id, in a partition of this node where it has any.
+    pub(crate) fn execution_id(&self, now: Timestamp) -> ExecutionId {
+        ExecutionId(self.invocation_id(now).0)
+    }
+
     /// Queues a call durably.
     pub(crate) async fn enqueue(&self, wanted: Wanted) -> Result<InvocationId, Error> {
-        let id = ids::invocation(self.clock.now());
+        let id = self.invocation_id(self.clock.now());
         self.enqueue_as(wanted, id).await?;
         Ok(id)
     }
@@ -295,7 +308,8 @@ impl Inner {
             not_before: now,
             last_failure: None,
         };
-        let pending = self.async_pending.fetch_add(1, Ordering::Relaxed);
+        let elsewhere = self.queued_elsewhere().await?;
+        let pending = self.async_pending.fetch_add(1, Ordering::Relaxed) + elsewhere;
         let queued = if pending >= limits::ASYNC_PENDING_MAX {
             let message = format!("{pending} asynchronous calls are pending, which is the limit");
             Err(Error::new(ErrorKind::Overloaded, message).retry_after(Duration::from_secs(5)))
@@ -342,7 +356,7 @@ impl Inner {
                 Err(error) => refused(error),
             },
             CallMode::Wait => {
-                let id = ids::invocation(wanted.arrived);
+                let id = self.invocation_id(wanted.arrived);
                 let ended = match self.run(wanted, id).await {
                     Ok((_, done)) => done.answer(),
                     Err(error) => return refused(error),

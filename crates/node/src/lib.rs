@@ -22,6 +22,7 @@ pub mod handle;
 mod ids;
 mod inner;
 mod keep;
+mod nodes;
 mod queue;
 mod record;
 mod settings;
@@ -38,6 +39,7 @@ pub use executions::{
     TokenTaken, Which, states,
 };
 pub use handle::Handle;
+pub use nodes::{NodeInfo, NodesStatus};
 pub use runtime::SwapUse;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};

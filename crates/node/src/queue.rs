@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::{ClassId, InvocationId, Timestamp};
-use store::{AsyncCall, Mode, QueueChange, Store};
+use store::{AsyncCall, Mode, QueueChange};
 use tokio::sync::mpsc;
 
 use crate::control::RecordedBy;
@@ -30,45 +30,44 @@ pub(crate) enum QueueEvent {
     Accepted(Box<AsyncCall>),
     /// What became of one, after the commit.
     Settled(Box<QueueChange>),
+    /// This node runs the queue from now on: everything in the store is its to do.
+    Own,
+    /// Another node does.
+    Lost,
+    /// Other nodes may have queued calls.
+    Look,
+    /// What the store has, and whether that is all.
+    Read(Vec<AsyncCall>, bool),
     Stop,
 }
 
 /// The queue's task.
 pub(crate) struct Queue {
     inner: Arc<Inner>,
+    /// Whether this node runs the queue.
+    owns: bool,
+    /// Whether the store is being read, and shall be once more.
+    reading: Option<bool>,
+    /// Calls that ended meanwhile: what is read may still have them.
+    ended: BTreeSet<InvocationId>,
     calls: HashMap<InvocationId, AsyncCall>,
     waiting: BTreeSet<(Timestamp, InvocationId)>,
     ready: BTreeMap<ClassId, VecDeque<InvocationId>>,
     running: HashMap<InvocationId, ClassId>,
 }
 
-/// Every call that an earlier run of the node left behind.
-pub(crate) fn load(store: &dyn Store) -> Result<Vec<AsyncCall>, store::Error> {
-    let mut calls = Vec::new();
-    let mut known = BTreeSet::new();
-    loop {
-        let due = store.due(Timestamp(u64::MAX), &known, PAGE)?;
-        if due.calls.is_empty() {
-            return Ok(calls);
-        }
-        known.extend(due.calls.iter().map(|call| call.id));
-        calls.extend(due.calls);
-    }
-}
-
 impl Queue {
-    pub(crate) fn new(inner: Arc<Inner>, left: Vec<AsyncCall>) -> Self {
-        let mut queue = Self {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self {
             inner,
+            owns: false,
+            reading: None,
+            ended: BTreeSet::new(),
             calls: HashMap::new(),
             waiting: BTreeSet::new(),
             ready: BTreeMap::new(),
             running: HashMap::new(),
-        };
-        for call in left {
-            queue.accept(call);
         }
-        queue
     }
 
     /// Runs until [`QueueEvent::Stop`]. What is not settled then is found again at the next start.
@@ -84,16 +83,80 @@ impl Queue {
                 None => inbox.recv().await,
             };
             match event {
-                Some(QueueEvent::Accepted(call)) => self.accept(*call),
+                Some(QueueEvent::Accepted(call)) => self.accepted(*call),
                 Some(QueueEvent::Settled(change)) => self.settled(*change),
+                Some(QueueEvent::Own) => {
+                    self.owns = true;
+                    self.look();
+                }
+                Some(QueueEvent::Lost) => self.lost(),
+                Some(QueueEvent::Look) => self.look(),
+                Some(QueueEvent::Read(calls, is_all)) => self.read(calls, is_all),
                 Some(QueueEvent::Stop) | None => return,
             }
+        }
+    }
+
+    /// A call that this node put into the store, and counted.
+    fn accepted(&mut self, call: AsyncCall) {
+        if !self.owns || self.calls.contains_key(&call.id) {
+            // Whoever runs the queue hears of it by the store; or it was read there before.
+            self.inner.async_pending.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.accept(call);
         }
     }
 
     fn accept(&mut self, call: AsyncCall) {
         self.waiting.insert((call.not_before, call.id));
         self.calls.insert(call.id, call);
+    }
+
+    /// Reads what the store has and this task has not.
+    fn look(&mut self) {
+        if !self.owns {
+            return;
+        }
+        if let Some(again) = &mut self.reading {
+            *again = true;
+            return;
+        }
+        self.reading = Some(false);
+        let known = self.calls.keys().copied().collect();
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || read_store(&inner, known));
+    }
+
+    fn read(&mut self, calls: Vec<AsyncCall>, is_all: bool) {
+        for call in calls {
+            let id = call.id;
+            if !self.owns || self.calls.contains_key(&id) || self.ended.contains(&id) {
+                continue;
+            }
+            self.inner.async_pending.fetch_add(1, Ordering::Relaxed);
+            if self.running.contains_key(&id) {
+                // It runs here since before the queue went away and came back.
+                self.calls.insert(id, call);
+            } else {
+                self.accept(call);
+            }
+        }
+        if is_all {
+            self.ended.clear();
+            if self.reading.take() == Some(true) {
+                self.look();
+            }
+        }
+    }
+
+    /// Another node runs the queue. What runs here ends here; its end is in the store.
+    fn lost(&mut self) {
+        self.owns = false;
+        let count = u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
+        self.inner.async_pending.fetch_sub(count, Ordering::Relaxed);
+        self.calls.clear();
+        self.waiting.clear();
+        self.ready.clear();
     }
 
     fn settled(&mut self, change: QueueChange) {
@@ -108,6 +171,9 @@ impl Queue {
                 self.waiting.insert((not_before, id));
             }
             QueueChange::Complete(_) | QueueChange::Bury { .. } | QueueChange::Enqueue(_) => {
+                if self.reading.is_some() {
+                    self.ended.insert(id);
+                }
                 if self.calls.remove(&id).is_some() {
                     self.inner.async_pending.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -131,6 +197,30 @@ impl Queue {
                 self.running.insert(id, *class);
                 tokio::spawn(attempt(Arc::clone(&self.inner), call.clone(), *class));
             }
+        }
+    }
+}
+
+/// Sends the queue's task every call of the store that is not known, page by page.
+fn read_store(inner: &Inner, mut known: BTreeSet<InvocationId>) {
+    loop {
+        let (calls, is_all) = match inner.store.due(Timestamp(u64::MAX), &known, PAGE) {
+            Ok(due) => {
+                known.extend(due.calls.iter().map(|call| call.id));
+                let is_all = due.calls.len() < PAGE;
+                (due.calls, is_all)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "queued calls cannot be read; trying again");
+                std::thread::sleep(REFUSED_WAIT);
+                if inner.draining.load(Ordering::Relaxed) {
+                    return;
+                }
+                continue;
+            }
+        };
+        if inner.queue.blocking_send(QueueEvent::Read(calls, is_all)).is_err() || is_all {
+            return;
         }
     }
 }

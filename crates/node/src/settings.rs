@@ -32,6 +32,8 @@ pub struct Settings {
     pub node: NodeName,
     /// Where others reach it (`http://…`); empty where they do not.
     pub address: String,
+    /// How long its leases hold after it was last heard of.
+    pub lease: Duration,
     /// Who may come in.
     pub access: Access,
     /// What decides.

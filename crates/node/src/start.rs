@@ -12,7 +12,7 @@ use model::{MachineId, ShardId, limits};
 use policy::budget::Ledger;
 use policy::{MachineConfig, ShardConfig};
 use runtime::{Call, CallResult, Clock, Events, MemoryUse, Platform, kernel};
-use store::{Change, Month, Store, Tenant};
+use store::{Change, Month, Store, Subscription, Tenant};
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
@@ -20,6 +20,7 @@ use crate::control::{Cluster, Control, Flights, Memories, Message, Meters, Outbo
 use crate::executions::{self, Desk};
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
+use crate::nodes::{Keep, Naming, Nodes, Reload, Reloader};
 use crate::queue::{Queue, QueueEvent};
 use crate::settings::{Access, ExecutorMaker, Observer, Parts, Settings};
 use crate::tenants::{default_tenant, new_key};
@@ -55,8 +56,15 @@ pub struct Node {
     first_key: Option<PathBuf>,
     threads: Vec<JoinHandle<()>>,
     executions: executions::Threads,
+    others: Others,
     queue: tokio::task::JoinHandle<()>,
     sampler_stop: Sender<()>,
+}
+
+/// What hears of other nodes.
+struct Others {
+    subscription: Option<Box<dyn Subscription>>,
+    reloader: JoinHandle<()>,
 }
 
 impl Node {
@@ -71,11 +79,18 @@ impl Node {
         make_dir(&settings.data)?;
         let first_key = first_tenant_and_key(&*store, settings, &clock)?;
         let catalog = Catalog::load(&*store, &settings.data, settings.payload_bytes_max)?;
-        let left = crate::queue::load(&*store)?;
 
         let (control_tx, control_rx) = mpsc::channel();
         let (writer_tx, writer_rx) = mpsc::channel();
         let (executions_tx, executions_rx) = mpsc::channel();
+        let (keeper_tx, keeper_rx) = mpsc::channel();
+        let (reload_tx, reload_rx) = mpsc::channel();
+        let naming = Naming {
+            me: settings.node.clone(),
+            address: settings.address.clone(),
+            lease: settings.lease,
+        };
+        let nodes = Nodes::new(naming, Arc::clone(&store), keeper_tx)?;
         let (queue_tx, queue_rx) = tokio::sync::mpsc::channel(QUEUE_EVENTS_MAX);
         let observer = parts.observer.take();
         let interpreters = std::mem::take(&mut parts.interpreters);
@@ -98,12 +113,12 @@ impl Node {
             keep_executions: settings.keep_executions,
             interpreters,
             services: Desk::default(),
-            node: settings.node.clone(),
-            address: settings.address.clone(),
+            nodes: Arc::new(nodes),
+            reload: reload_tx,
             writer: writer_tx,
             queue: queue_tx,
             receipts_pending: Arc::default(),
-            async_pending: Arc::new(AtomicU64::new(u64::try_from(left.len()).unwrap_or(u64::MAX))),
+            async_pending: Arc::new(AtomicU64::new(0)),
             draining: AtomicBool::new(false),
             look_micros: Arc::default(),
         });
@@ -116,10 +131,16 @@ impl Node {
             thread("fermata-writer", move || writer.run(&writer_rx))?,
             thread("fermata-sampler", move || sample(&sampled, &stop))?,
         ];
-        let executions = executions::Threads::start(&inner, executions_rx, observer, thread)?;
-        let queue = tokio::spawn(Queue::new(Arc::clone(&inner), left).run(queue_rx));
+        let queue = tokio::spawn(Queue::new(Arc::clone(&inner)).run(queue_rx));
+        // Before the leases are read, so that no change of them is missed.
+        let subscription = Reloader::subscribe(&inner)?;
+        let reloader = Reloader::new(Arc::clone(&inner));
+        let reloader = thread("fermata-catalog", move || reloader.run(&reload_rx))?;
+        let inboxes = executions::Inboxes { executions: executions_rx, keeper: keeper_rx };
+        let executions = executions::Threads::start(&inner, inboxes, observer, thread)?;
         let handle = Handle { inner };
-        Ok(Self { handle, first_key, threads, executions, queue, sampler_stop })
+        let others = Others { subscription, reloader };
+        Ok(Self { handle, first_key, threads, executions, others, queue, sampler_stop })
     }
 
     /// The way in.
@@ -140,6 +161,7 @@ impl Node {
         let inner = &self.handle.inner;
         inner.draining.store(true, Ordering::Relaxed);
         let _ = inner.queue.send(QueueEvent::Stop).await;
+        inner.nodes.tell(Keep::Leave);
         let (reply, drained) = oneshot::channel();
         let drain = Message::Drain(Box::new(move || reply.send(()).unwrap_or_default()));
         if inner.control.send(drain).is_ok() && tokio::time::timeout(grace, drained).await.is_err()
@@ -164,7 +186,10 @@ impl Node {
         let _ = inner.control.send(Message::Stop);
         let mut threads = self.threads.into_iter();
         join(threads.next());
-        self.executions.stop(inner).into_iter().for_each(|thread| join(Some(thread)));
+        self.executions.stop(inner, |thread| join(Some(thread)));
+        drop(self.others.subscription);
+        let _ = inner.reload.send(Reload::Stop);
+        join(Some(self.others.reloader));
         let _ = inner.writer.send(Write::Stop);
         threads.for_each(|thread| join(Some(thread)));
     }
@@ -184,12 +209,17 @@ fn first_tenant_and_key(
 ) -> Result<Option<PathBuf>, StartError> {
     let name = default_tenant();
     if !store.tenants()?.iter().any(|tenant| tenant.name == name) {
-        store.apply(&Change::CreateTenant(Tenant {
+        let made = store.apply(&Change::CreateTenant(Tenant {
             name: name.clone(),
             created: clock.now(),
             monthly_budget: None,
             allow_network: settings.access == Access::Anybody,
-        }))?;
+        }));
+        match made {
+            // Another node made it at the same moment.
+            Ok(()) | Err(store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if settings.access == Access::Anybody || !store.keys()?.is_empty() {
         return Ok(None);

@@ -378,6 +378,8 @@ pub struct Status {
     pub async_pending: u64,
     /// Receipts not yet in the store.
     pub receipts_pending: u64,
+    /// This node among those that share the store.
+    pub nodes: crate::nodes::NodesStatus,
 }
 
 /// How a runtime is.

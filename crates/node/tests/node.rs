@@ -64,6 +64,7 @@ fn start(store: Arc<dyn Store>, access: Access, machines: u32) -> (Node, Arc<Fak
         keep_executions: model::limits::EXECUTIONS_KEPT_DEFAULT,
         node: "local".parse().unwrap(),
         address: String::new(),
+        lease: std::time::Duration::from_secs(10),
         access,
         policy: policy::by_name("xx").unwrap(),
         bands: Bands::ByClass,

@@ -285,8 +285,8 @@ pub trait Store: Send + Sync {
     fn setting(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
     /// Hears of what other processes write into this store, until the returned value is dropped.
-    /// The listener also hears of what this process writes, may hear of one thing twice, and must
-    /// be quick. None where no other process can write: then there is nothing to hear.
+    /// The listener also hears of what this process writes (but not of calls that it queued), may
+    /// hear of one thing twice, and must be quick. None where no other process can write: then there is nothing to hear.
     ///
     /// # Errors
     /// See [`Store::tenants`].

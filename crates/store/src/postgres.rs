@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use model::suspend::OpId;
 use model::{ExecutionId, FunctionName, InvocationId, TenantName, Timestamp, Version};
@@ -40,6 +41,10 @@ use listen::Listening;
 
 /// Connections that read.
 const READERS: usize = 4;
+/// How long taking a lease waits for a commit in its partition.
+const LEASE_PATIENCE: &str = "SET LOCAL lock_timeout = 1000";
+/// How long what was sent may go unanswered before the connection is given up.
+const DEAD_PEER: Duration = Duration::from_secs(5);
 /// Nanoseconds since the epoch, by the server's clock.
 const CLOCK: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) * 1000";
 /// Bytes of all tables and indexes of the schema.
@@ -55,6 +60,8 @@ pub struct PostgresStore {
     target: Target,
     /// None where it was lost; the next who wants it opens another.
     writer: Mutex<Option<Connection>>,
+    /// Takes and renews leases, so that a long commit does not make this node lose them.
+    keeper: Mutex<Option<Connection>>,
     readers: Pool<Option<Connection>>,
 }
 
@@ -79,8 +86,8 @@ impl PostgresStore {
         )?;
         let mut readers = Vec::new();
         readers.resize_with(READERS, || None);
-        let store =
-            Self { options, target, writer: Mutex::new(Some(writer)), readers: Pool::new(readers) };
+        let (writer, keeper) = (Mutex::new(Some(writer)), Mutex::default());
+        let store = Self { options, target, writer, keeper, readers: Pool::new(readers) };
         store.migrate(schema::MIGRATIONS)?;
         Ok(store)
     }
@@ -137,9 +144,20 @@ impl PostgresStore {
         })
     }
 
+    /// The same on the connection for leases. It waits for a partition that is being written no
+    /// longer than [`LEASE_PATIENCE`]: who was cut off in the middle of a commit must not keep this
+    /// node from renewing the leases that it has.
+    fn keep<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        transact(&mut keeper, &self.target, Access::Write, |transaction| {
+            transaction.batch(LEASE_PATIENCE)?;
+            work(transaction)
+        })
+    }
+
     /// Heard by those who listen once the transaction is committed.
     fn tell(&self, transaction: &Transaction<'_>, wake: Wake) -> Result<()> {
-        let (channel, word) = (self.target.channel(), listen::word(wake));
+        let (channel, word) = (self.target.channel(), listen::word(wake, &self.target.origin));
         transaction.batch(&format!("SELECT pg_notify('{channel}', '{word}')"))
     }
 
@@ -201,7 +219,21 @@ fn parse(url: &str) -> Result<Target> {
         .parse()
         .map_err(|error: tokio_postgres::Error| malformed(crate::error::chain(&error)))?;
     config.application_name("fermata");
-    Ok(Target { config, schema: schema.to_owned() })
+    // A way to the server that is broken is noticed in time to keep the leases.
+    let states = |name: &str| theirs.iter().any(|pair| pair.starts_with(name));
+    if !states("tcp_user_timeout=") {
+        config.tcp_user_timeout(DEAD_PEER);
+    }
+    if !states("keepalives") {
+        config.keepalives_idle(DEAD_PEER).keepalives_interval(DEAD_PEER / 5).keepalives_retries(3);
+    }
+    Ok(Target { config, schema: schema.to_owned(), origin: origin() })
+}
+
+/// Tells what this store wrote from what others did. Not a secret.
+fn origin() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 impl fmt::Debug for PostgresStore {
@@ -223,11 +255,13 @@ impl Store for PostgresStore {
     }
 
     fn apply(&self, change: &Change) -> Result<()> {
-        self.write_and_tell(Wake::Catalog, |session| change::apply(session, change))
+        let queues = matches!(change, Change::Redrive { .. });
+        let wake = if queues { Wake::Queue } else { Wake::Catalog };
+        self.write_and_tell(wake, |session| change::apply(session, change))
     }
 
     fn publish(&self, spec: &FunctionSpec) -> Result<FunctionVersion> {
-        self.write(|session| {
+        self.write_and_tell(Wake::Catalog, |session| {
             functions::publish(session, spec, |hash| blobs::contain(session, hash))
         })
     }
@@ -372,15 +406,24 @@ impl Store for PostgresStore {
     }
 
     fn acquire_leases(&self, claim: &Claim, partitions: &[u32]) -> Result<Vec<Lease>> {
-        self.write_and_tell(Wake::Leases, |session| leases::acquire(session, claim, partitions))
+        self.keep(|transaction| {
+            let taken = leases::acquire(transaction, claim, partitions)?;
+            if !taken.is_empty() {
+                self.tell(transaction, Wake::Leases)?;
+            }
+            Ok(taken)
+        })
     }
 
     fn renew_leases(&self, claim: &Claim, held: &[Lease]) -> Result<Vec<Lease>> {
-        self.write(|session| leases::renew(session, claim, held))
+        self.keep(|transaction| leases::renew(transaction, claim, held))
     }
 
     fn release_leases(&self, held: &[Lease]) -> Result<()> {
-        self.write_and_tell(Wake::Leases, |session| leases::release(session, held))
+        self.keep(|transaction| {
+            leases::release(transaction, held)?;
+            self.tell(transaction, Wake::Leases)
+        })
     }
 
     fn leases(&self) -> Result<Vec<Lease>> {

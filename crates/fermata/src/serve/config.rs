@@ -18,6 +18,7 @@ use serde::Deserialize;
 use store::Address;
 
 use super::Args;
+use super::naming::Naming;
 
 /// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
 const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
     pub(crate) store: Address,
+    pub(crate) naming: Naming,
     pub(crate) cores: usize,
     pub(crate) memory: Bytes64,
     pub(crate) swap: Option<SwapOptions>,
@@ -64,6 +66,9 @@ struct File {
     listen: Option<SocketAddr>,
     data: Option<PathBuf>,
     store: Option<String>,
+    node: Option<String>,
+    advertise: Option<String>,
+    lease_seconds: Option<u64>,
     cores: Option<usize>,
     memory: Option<String>,
     swap: Option<String>,
@@ -155,10 +160,6 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         Some(path) => read(path)?,
         None => File::default(),
     };
-    let size = |text: Option<String>, name: &str| {
-        let parsed = text.map(|text| text.parse::<Size>()).transpose();
-        parsed.map_err(|error| anyhow::anyhow!("{name} in the configuration file: {error}"))
-    };
     let machines = args.machines.or(file.machines).unwrap_or(1);
     let shards = args.shards.or(file.shards).unwrap_or(1);
     if machines == 0 || shards == 0 || args.cores.or(file.cores) == Some(0) {
@@ -185,8 +186,12 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         coding,
         args.swap_dir.or(file.swap_dir).unwrap_or_else(|| data.clone()),
     )?;
+    let (node, advertise) = (args.node.or(file.node), args.advertise.or(file.advertise));
+    let naming =
+        Naming::new(node, advertise.as_deref(), args.lease_seconds.or(file.lease_seconds))?;
     Ok(Config {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
+        naming,
         store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
         data,
         cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),
@@ -224,6 +229,12 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
 
 fn kept(seconds: Option<u64>) -> Duration {
     seconds.map_or(limits::EXECUTIONS_KEPT_DEFAULT, Duration::from_secs)
+}
+
+/// A size of the file.
+fn size(text: Option<String>, name: &str) -> anyhow::Result<Option<Size>> {
+    let parsed = text.map(|text| text.parse::<Size>()).transpose();
+    parsed.map_err(|error| anyhow::anyhow!("{name} in the configuration file: {error}"))
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {

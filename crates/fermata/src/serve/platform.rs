@@ -1,6 +1,7 @@
 //! Builds the node from what the operator chose and what this computer allows.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -40,7 +41,10 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Starts a node.
-pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)> {
+pub(crate) fn start(
+    config: &Config,
+    listens: SocketAddr,
+) -> anyhow::Result<(Node, Option<Recording>)> {
     let options = store::Options { keep_invocations: config.keep_invocations };
     let opened = config.store.open(options);
     let store = opened.with_context(|| format!("open the store {}", config.store))?;
@@ -56,8 +60,9 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<(Node, Option<Recording>)
             transition: config.transition_price,
         },
         keep_executions: config.keep_executions,
-        node: "local".parse().expect("a plain word names a node"),
-        address: String::new(),
+        node: config.naming.node(listens),
+        address: config.naming.address(listens),
+        lease: config.naming.lease,
         access: if config.dev { Access::Anybody } else { Access::Keys },
         bands: if policy.name().starts_with("xx") { Bands::ByClass } else { Bands::Same },
         policy,

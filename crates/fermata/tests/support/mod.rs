@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may panic and tell why")]
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+pub(crate) mod http;
+pub(crate) mod proxy;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -98,6 +101,12 @@ impl Server {
         let (data, flags) = (Arc::clone(&self.data), self.flags.clone());
         drop(self);
         Self::start(data, flags)
+    }
+
+    /// `kill -9`, and nothing after it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// SIGTERM; the exit code once it has ended.

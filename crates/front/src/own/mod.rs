@@ -6,6 +6,7 @@ mod functions;
 mod invocations;
 mod invoke;
 mod ledger;
+mod nodes;
 mod status;
 mod tenants;
 pub mod wire;
@@ -57,6 +58,7 @@ const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (1 << 20);
         executions::token,
         ledger::bill,
         ledger::prices,
+        nodes::nodes,
         status::status,
         tenants::create_tenant,
         tenants::list_tenants,
@@ -109,6 +111,7 @@ pub fn routes() -> Router<Handle> {
         .route("/v1/tokens/{token}/{answer}", post(executions::token))
         .route("/v1/bill", get(ledger::bill))
         .route("/v1/prices", get(ledger::prices))
+        .route("/v1/nodes", get(nodes::nodes))
         .route("/v1/status", get(status::status))
         .route("/v1/tenants", post(tenants::create_tenant).get(tenants::list_tenants))
         .route("/v1/tenants/{name}", patch(tenants::update_tenant))

@@ -72,9 +72,10 @@ impl From<Error> for AwsError {
             ErrorKind::OverBudget | ErrorKind::Overloaded => {
                 ("ThrottlingException", StatusCode::BAD_REQUEST)
             }
-            ErrorKind::Draining | ErrorKind::Storage | ErrorKind::Internal => {
-                ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            ErrorKind::Draining
+            | ErrorKind::OwnerAway
+            | ErrorKind::Storage
+            | ErrorKind::Internal => ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR),
             _ => ("ValidationException", StatusCode::BAD_REQUEST),
         };
         Self { code, message: error.to_string(), status }

@@ -216,7 +216,13 @@ impl Registry {
 
 async fn run(handle: Handle, mut queue: mpsc::Receiver<Job>) {
     let mut tenants: BTreeMap<TenantName, Resources> = BTreeMap::new();
+    let mut known = handle.changes();
     while let Some(Job { who, work }) = queue.recv().await {
+        // Another server may have changed them.
+        let changes = handle.changes();
+        if std::mem::replace(&mut known, changes) != changes {
+            tenants.clear();
+        }
         let mut resources = match tenants.remove(&who.tenant) {
             Some(resources) => resources,
             None => match load(&handle, &who).await {

@@ -37,6 +37,8 @@ pub(super) struct Scene {
     pub(super) tenant: TenantName,
     pub(super) max_class: ClassId,
     pub(super) depth: u32,
+    /// As long as this is there, the execution's partition is not given away.
+    pub(super) _under_way: Arc<()>,
 }
 
 /// A turn and which beginning of it.
@@ -59,6 +61,7 @@ struct Given {
 impl Executions {
     /// Does what a committed step asked for.
     pub(super) fn act(&mut self, id: ExecutionId, hot: &Hot, effect: Effect) {
+        let Some(effect) = self.tenure.may_act(id, effect) else { return };
         let scene = Scene {
             inner: Arc::clone(&self.inner),
             thread: self.inner.executions.clone(),
@@ -67,6 +70,7 @@ impl Executions {
             tenant: hot.row.tenant.clone(),
             max_class: hot.execution.birth().max_class,
             depth: hot.execution.birth().depth,
+            _under_way: self.tenure.under_way(id),
         };
         match effect {
             Effect::RunTurn { turn, attempt, id: invocation } => {
@@ -149,7 +153,7 @@ impl Scene {
         self.happens(self.execution, Input::Resolved { op, id, resolution, used }, None);
     }
 
-    fn retry(&self, effect: Effect, after: Option<Duration>) {
+    pub(super) fn retry(&self, effect: Effect, after: Option<Duration>) {
         let (thread, execution) = (self.thread.clone(), self.execution);
         tokio::spawn(async move {
             tokio::time::sleep(after.unwrap_or(REFUSED_WAIT)).await;
@@ -406,6 +410,9 @@ impl Scene {
                 scene.resolved(op, id, answer, Totals::default());
             }
             (StartResult::Failed(error), _) => scene.not_called(again, &error),
+            (StartResult::Moved, _) => {
+                scene.retry(Effect::Invoke(again), Some(super::tenure::MOVING))
+            }
         });
         let (name, replace, origin) = (None, None, Vec::new());
         let order = super::handle::Order { id: child_id(id), name, replace, parent, origin };
@@ -543,6 +550,10 @@ fn refused(refusal: Refusal) -> Resolution<Payload> {
 fn passes(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::OverBudget | ErrorKind::Overloaded | ErrorKind::Draining | ErrorKind::Storage
+        ErrorKind::OverBudget
+            | ErrorKind::Overloaded
+            | ErrorKind::Draining
+            | ErrorKind::OwnerAway
+            | ErrorKind::Storage
     )
 }

@@ -1,6 +1,7 @@
 //! The way in to executions.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use engine::{Birth, Input, Orchestrator, Parent, Payload, Refusal, SignalId, Token, Verdict};
@@ -14,6 +15,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::slot::{StartResult, Started, What};
+use super::tenure::{MOVING, met_a_move, moves};
 use super::types::{self, TokenAnswer};
 use super::{
     Begun, ExecutionFilter, ExecutionInfo, FOLLOW_LAG_MAX, HistoryEntry, IfExists, Message,
@@ -25,6 +27,7 @@ use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
 use crate::ids;
 use crate::inner::{Inner, Wanted, storage};
+use crate::nodes::{Delivered, Hop, into_partition};
 use crate::types::{Durations, Invoke, Invoked, Page, Principal};
 
 /// Tries to replace an ended execution of a name that others take at the same time.
@@ -41,9 +44,36 @@ pub(crate) struct Order {
 }
 
 impl Inner {
-    /// Begins an execution; `reply` hears when it is in the store. It is dropped unheard where this
-    /// returns an error.
+    /// Begins an execution, at the node that has its partition; `reply` hears when it is in the
+    /// store. It is dropped unheard where this returns an error. Must be called on a tokio runtime.
     pub(crate) fn start_execution(
+        &self,
+        wanted: Wanted,
+        order: &Order,
+        reply: Started,
+    ) -> Result<Version, Error> {
+        let (id, partition) = (order.id, order.id.partition());
+        if self.nodes.is_mine(partition) {
+            return self.start_here(wanted, order, reply);
+        }
+        self.check_open()?;
+        let entry = self.find(&wanted.tenant, &wanted.function, wanted.version)?;
+        let version = entry.info.version;
+        let wanted = Wanted { version: Some(version), ..wanted };
+        let hop = Hop::start(&wanted, order, &self.prices);
+        let (nodes, is_named) = (Arc::clone(&self.nodes), order.name.is_some());
+        tokio::spawn(async move {
+            reply(match nodes.deliver(partition, &hop).await {
+                Ok(Delivered::Mine) => StartResult::Moved,
+                Ok(Delivered::Answer(answer)) => answer.started(id, is_named),
+                Err(error) => StartResult::Failed(error),
+            });
+        });
+        Ok(version)
+    }
+
+    /// The same for one of this node's partitions.
+    pub(crate) fn start_here(
         &self,
         wanted: Wanted,
         order: &Order,
@@ -90,12 +120,28 @@ impl Inner {
     ) -> Result<(), Error> {
         let (name, replace, parent, origin) = (None, None, None, Vec::new());
         let order = Order { id, name, replace, parent, origin };
-        let (reply, started) = oneshot::channel();
-        let told = Box::new(move |result| drop(reply.send(result)));
-        self.start_execution(wanted, &order, told)?;
-        match started.await.map_err(|_| stopped())? {
+        match self.started(&wanted, &order).await?.1 {
             StartResult::New | StartResult::Exists(_) => Ok(()),
             StartResult::Failed(error) => Err(error),
+            StartResult::Moved => Err(moves(id)),
+        }
+    }
+
+    /// Begins an execution and tells what became of that; once more where its partition just moves.
+    async fn started(
+        &self,
+        wanted: &Wanted,
+        order: &Order,
+    ) -> Result<(Version, StartResult), Error> {
+        let end = Instant::now() + self.nodes.patience();
+        loop {
+            let (reply, started) = oneshot::channel();
+            let told = Box::new(move |result| drop(reply.send(result)));
+            let version = self.start_execution(wanted.clone(), order, told)?;
+            match started.await.map_err(|_| stopped())? {
+                StartResult::Moved if Instant::now() < end => tokio::time::sleep(MOVING).await,
+                result => return Ok((version, result)),
+            }
         }
     }
 
@@ -105,17 +151,7 @@ impl Inner {
         tenant: &TenantName,
         id: ExecutionId,
     ) -> Result<(Version, Done), Error> {
-        let (reply, ended) = oneshot::channel();
-        let watch = Message::Watch(id, reply);
-        self.executions.send(watch).map_err(|_| stopped())?;
-        let owner = tenant.clone();
-        let read = move |store: &dyn store::Store| store.execution(&owner, id);
-        // It may have ended before the watch began.
-        let mut found = self.store_read(read.clone()).await?;
-        if found.row.finished.is_none() {
-            let _outcome = ended.await.map_err(|_| stopped())?;
-            found = self.store_read(read).await?;
-        }
+        let found = self.until_ended(tenant, id).await?;
         let execution = types::decode(&found)?;
         let outcome = match execution.outcome() {
             Some((_, Ok(payload))) => Ok(Ended::Answer(self.load_payload(payload).await?)),
@@ -194,13 +230,23 @@ impl Inner {
     }
 
     /// Steps an execution and waits until that is in the store.
-    pub(super) async fn step(&self, id: ExecutionId, what: What) -> Result<Verdict, Error> {
+    pub(super) async fn step(&self, id: ExecutionId, mut what: What) -> Result<Verdict, Error> {
         self.check_open()?;
-        let (reply, taken) = oneshot::channel();
-        let ack = Box::new(move |verdict| drop(reply.send(verdict)));
-        let sent = self.executions.send(Message::Happens(id, what, Some(ack)));
-        sent.map_err(|_| stopped())?;
-        taken.await.map_err(|_| stopped())?
+        let end = Instant::now() + self.nodes.patience();
+        loop {
+            // Only where executions move is there anything to be sent again.
+            let again = self.nodes.shared.then(|| what.clone());
+            let (reply, taken) = oneshot::channel();
+            let ack = Box::new(move |verdict| drop(reply.send(verdict)));
+            let sent = self.executions.send(Message::Happens(id, what, Some(ack)));
+            sent.map_err(|_| stopped())?;
+            let taken = taken.await.map_err(|_| stopped())?;
+            match again {
+                Some(again) if met_a_move(&taken) && Instant::now() < end => what = again,
+                _ => return taken,
+            }
+            tokio::time::sleep(MOVING).await;
+        }
     }
 }
 
@@ -230,16 +276,18 @@ impl Handle {
         let mut replace = None;
         for _ in 0..REPLACE_TRIES {
             let wanted = self.wanted(who, call.clone())?;
-            let id = ids::execution(self.now());
+            let id = self.inner.execution_id(self.now());
+            // One commit takes the name from the one that has it, so both are of one partition.
+            let id = replace.map_or(id, |(other, _): (ExecutionId, _)| {
+                ExecutionId(into_partition(id.0, other.partition()))
+            });
             let (name, origin) = (name.clone(), origin.clone());
             let order = Order { id, name, replace, parent: None, origin };
-            let (reply, started) = oneshot::channel();
-            let told = Box::new(move |result| drop(reply.send(result)));
-            let version = self.inner.start_execution(wanted, &order, told)?;
-            let other = match started.await.map_err(|_| stopped())? {
-                StartResult::New => return Ok(Begun { id, version, joined: false }),
-                StartResult::Failed(error) => return Err(error),
-                StartResult::Exists(other) => other,
+            let other = match self.inner.started(&wanted, &order).await? {
+                (version, StartResult::New) => return Ok(Begun { id, version, joined: false }),
+                (_, StartResult::Failed(error)) => return Err(error),
+                (_, StartResult::Moved) => return Err(moves(id)),
+                (_, StartResult::Exists(other)) => other,
             };
             let tenant = who.tenant.clone();
             let found = self.read(move |store| store.execution(&tenant, other)).await?;
@@ -340,8 +388,7 @@ impl Handle {
         Ok(Page { items, more })
     }
 
-    /// The history from record `after` on, and what comes, until the execution ends. A reader that
-    /// lags behind too far is let go before that.
+    /// The history from record `after` on, and what comes, until the execution ends.
     ///
     /// # Errors
     /// `NotFound`, `Storage`.
@@ -352,43 +399,61 @@ impl Handle {
         after: u64,
     ) -> Result<impl Stream<Item = HistoryEntry> + Send + 'static, Error> {
         let id = self.find_execution(who, which).await?.id;
-        let (news, mut comes) = mpsc::channel(FOLLOW_LAG_MAX);
-        let _ = self.inner.executions.send(Message::Follow(id, news));
         let (entries, shown) = mpsc::channel(FOLLOW_LAG_MAX);
         let (handle, who) = (self.clone(), who.clone());
         tokio::spawn(async move {
             let mut last = after;
-            // What is there; what comes meanwhile waits in `comes`.
-            loop {
-                let page = handle
-                    .execution_history(&who, &Which::Id(id), last, limits::PAGE_MAX - 1)
-                    .await;
-                let Ok(page) = page else { return };
-                for entry in page.items {
-                    last = entry.seq;
-                    if !send_entry(&entries, entry).await {
-                        return;
-                    }
-                }
-                if !page.more {
-                    break;
-                }
-            }
-            let ended = handle.find_execution(&who, &Which::Id(id)).await;
-            if ended.is_ok_and(|found| found.row.finished.is_some()) {
-                return;
-            }
-            while let Some(entry) = comes.recv().await {
-                if entry.seq <= last {
-                    continue;
-                }
-                let is_end = entry.ends;
-                if !send_entry(&entries, entry).await || is_end {
-                    return;
-                }
-            }
+            // Again from where it is, after the execution went to another node or comes from one.
+            while handle.tail(&who, id, &mut last, &entries).await
+                && handle.inner.check_running().is_ok()
+            {}
         });
         Ok(ReceiverStream::new(shown))
+    }
+
+    /// Sends what there is of a history after `last`, and what comes. Tells whether more may come.
+    async fn tail(
+        &self,
+        who: &Principal,
+        id: ExecutionId,
+        last: &mut u64,
+        entries: &mpsc::Sender<HistoryEntry>,
+    ) -> bool {
+        let mut comes = self.inner.follow(id, FOLLOW_LAG_MAX);
+        // What is there; what comes meanwhile waits in `comes`.
+        loop {
+            let page =
+                self.execution_history(who, &Which::Id(id), *last, limits::PAGE_MAX - 1).await;
+            let Ok(page) = page else { return false };
+            for entry in page.items {
+                *last = entry.seq;
+                if !send_entry(entries, entry).await {
+                    return false;
+                }
+            }
+            if !page.more {
+                break;
+            }
+        }
+        let ended = self.find_execution(who, &Which::Id(id)).await;
+        if ended.is_ok_and(|found| found.row.finished.is_some()) {
+            return false;
+        }
+        let Some(comes) = &mut comes else {
+            return self.inner.changed_elsewhere(id, Some(*last)).await.is_ok();
+        };
+        while let Some(entry) = comes.recv().await {
+            if entry.seq <= *last {
+                continue;
+            }
+            *last = entry.seq;
+            let is_end = entry.ends;
+            if !send_entry(entries, entry).await || is_end {
+                return false;
+            }
+        }
+        tokio::time::sleep(MOVING).await;
+        true
     }
 
     /// Signals an execution. It is kept where nothing waits for it; one of the same `event` is taken
@@ -412,6 +477,8 @@ impl Handle {
             let first = digest.first_chunk::<8>().expect("a digest is longer");
             SignalId(u64::from_be_bytes(*first))
         });
+        // On its way to another node it may have to be sent twice.
+        let event = event.or_else(|| self.inner.nodes.shared.then(ids::signal));
         let payload = Payload::Inline(payload.to_vec());
         self.apply_input(id, Input::Signal { name, id: event, payload }).await
     }
@@ -571,7 +638,7 @@ impl Handle {
     }
 }
 
-pub(super) fn stopped() -> Error {
+pub(crate) fn stopped() -> Error {
     Error::new(ErrorKind::Draining, "this node has stopped")
 }
 

@@ -21,15 +21,16 @@ mod services;
 mod slot;
 pub mod states;
 mod steps;
+mod tenure;
 mod threads;
 mod timers;
 mod types;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::{Effect, Input, Outcome, Verdict};
 use model::{ExecutionId, InvocationId, Timestamp};
@@ -37,12 +38,13 @@ use store::Lease;
 use tokio::sync::oneshot;
 
 pub(crate) use committer::Commit;
+pub(crate) use handle::{Order, stopped};
 pub use interpret::{Interpreter, Interpreters, Source};
 pub use runs::{Run, RunEvent, RunFilter, TokenTaken};
 pub(crate) use services::Desk;
 pub use services::{NewChild, ServiceCall, ServiceEnd, ServiceReply, Services};
-pub(crate) use slot::Started;
-pub(crate) use threads::Threads;
+pub(crate) use slot::{StartResult, Started, What};
+pub(crate) use threads::{Inboxes, Threads};
 pub use types::{
     Awaited, Begun, ExecutionCost, ExecutionFilter, ExecutionInfo, ExecutionPrices,
     ExecutionStatus, HistoryEntry, IfExists, NewExecution, TokenAnswer, Which,
@@ -54,7 +56,8 @@ use crate::inner::Inner;
 use crate::record::to_record;
 use crate::settings::Observer;
 use crate::writer::{Write, observed};
-use slot::{Slot, What};
+use slot::Slot;
+use tenure::Tenure;
 use timers::Timers;
 
 /// Executions kept in memory while they wait for something.
@@ -91,10 +94,16 @@ pub(crate) enum Message {
     Retry(ExecutionId, Effect),
     /// A call was handed on, to whoever makes it: from now on it can be found there.
     Handed(InvocationId),
-    /// The leases of this node are these from now on.
-    Leases(Arc<[Lease]>),
     /// Memory is scarce: keep no execution of this class that only waits. It is in the store.
     Shrink(String),
+    /// Another node says that something happens to an execution of this one.
+    Arrives(ExecutionId, What, Ack),
+    /// The leases of this node are these from now on, and hold until then.
+    Leases(Arc<[Lease]>, Option<Instant>),
+    /// Let go of these partitions, as soon as they are quiet.
+    Yield(Vec<u32>),
+    /// What the outbox of a partition holds that was gained.
+    Recovered(u32, u64, BTreeMap<ExecutionId, Vec<Effect>>),
     Stop,
 }
 
@@ -118,7 +127,7 @@ pub(crate) struct Executions {
     tokio: tokio::runtime::Handle,
     committer: Sender<Commit>,
     loader: Sender<Vec<ExecutionId>>,
-    leases: Arc<[Lease]>,
+    tenure: Tenure,
     slots: HashMap<ExecutionId, Slot>,
     /// Slots that may be forgotten, the longest untouched first; some are out of date.
     idle: VecDeque<(u64, ExecutionId)>,
@@ -147,7 +156,7 @@ impl Executions {
             tokio,
             committer,
             loader,
-            leases: Arc::from([]),
+            tenure: Tenure::default(),
             slots: HashMap::new(),
             idle: VecDeque::new(),
             ticks: 0,
@@ -165,13 +174,17 @@ impl Executions {
     pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
         loop {
             let now = self.inner.clock.now();
+            self.mind_tenure(now);
             self.fire_timers(now);
             self.send();
             self.forget();
             let again = self.again.front().map(|(at, ..)| *at);
             let deadline = self.timers.next().into_iter().chain(again).min();
-            let first = match deadline {
-                Some(at) => match inbox.recv_timeout(at.since(self.inner.clock.now())) {
+            let wait = deadline.map(|at| at.since(self.inner.clock.now()));
+            let tenure = self.tenure.next();
+            let tenure = tenure.map(|at| at.saturating_duration_since(Instant::now()));
+            let first = match wait.into_iter().chain(tenure).min() {
+                Some(wait) => match inbox.recv_timeout(wait) {
                     Ok(message) => message,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -237,9 +250,11 @@ impl Executions {
                     self.happens(now, id, What::Recover(vec![cancel]), None);
                 }
             }
-            Message::Leases(leases) => {
-                self.leases = leases;
-                self.timers.read_anew();
+            Message::Arrives(id, what, ack) => self.arrives(now, id, what, ack),
+            Message::Leases(leases, until) => self.leased(now, &leases, until),
+            Message::Yield(partitions) => self.leave(partitions),
+            Message::Recovered(partition, gain, left) => {
+                self.recovered(now, partition, gain, left);
             }
             Message::Shrink(class) => self.shrink(&class),
             Message::Stop => {}
@@ -272,7 +287,7 @@ impl Executions {
         }
         if !self.batch.is_empty() {
             let items = std::mem::take(&mut self.batch);
-            let _ = self.committer.send(Commit::Steps(items, Arc::clone(&self.leases)));
+            let _ = self.committer.send(Commit::Steps(items, Arc::clone(&self.tenure.leases)));
         }
     }
 
@@ -287,8 +302,13 @@ impl Executions {
             let (_, id, what) = self.again.pop_front().expect("seen above");
             self.happens(now, id, what, None);
         }
+        self.read_timers(now);
+    }
+
+    pub(super) fn read_timers(&mut self, now: Timestamp) {
         if let Some((reading, until)) = self.timers.wants(now) {
-            recover::read_timers(&self.inner, &self.tokio, &self.leases, (reading, until));
+            let leases = &self.tenure.leases;
+            recover::read_timers(&self.inner, &self.tokio, leases, (reading, until));
         }
     }
 

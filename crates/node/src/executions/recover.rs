@@ -11,7 +11,6 @@ use model::{ExecutionId, Timestamp, limits};
 use store::{Lease, Store};
 
 use super::Message;
-use super::slot::What;
 use super::timers::Reading;
 use crate::inner::Inner;
 
@@ -77,34 +76,47 @@ fn read_timers_of(
     }
 }
 
-/// Everything of these partitions that was committed and may not have been done.
-///
-/// # Errors
-/// The store's; nothing was sent then.
-pub(crate) fn recover(
-    store: &dyn Store,
-    partitions: &[u32],
-    to: &Sender<Message>,
-) -> Result<usize, store::Error> {
-    let mut found: BTreeMap<ExecutionId, Vec<Effect>> = BTreeMap::new();
-    for partition in partitions {
-        let mut after = None;
-        loop {
-            let page = store.outbox(*partition, after, limits::PAGE_MAX)?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.id, last.op));
-            for item in &page {
-                let effect =
-                    Effect::decode(&item.bytes).map_err(|error| store::Error::Corrupt {
-                        reason: format!("effect {} of {}: {error}", item.op.0, item.id),
-                    })?;
-                found.entry(item.id).or_default().push(effect);
+/// Reads everything of a partition that was committed and may not have been done, in the background.
+pub(super) fn read_outbox(
+    inner: &Arc<Inner>,
+    tokio: &tokio::runtime::Handle,
+    partition: u32,
+    gain: u64,
+) {
+    let inner = Arc::clone(inner);
+    tokio.spawn_blocking(move || {
+        let left = loop {
+            match outbox(&*inner.store, partition) {
+                Ok(left) => break left,
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, partition, "what was left cannot be read; trying again");
+                    std::thread::sleep(READ_RETRY);
+                }
+                Err(error) => {
+                    tracing::error!(%error, partition, "what was left cannot be read");
+                    break BTreeMap::new();
+                }
             }
+        };
+        let _ = inner.executions.send(Message::Recovered(partition, gain, left));
+    });
+}
+
+fn outbox(
+    store: &dyn Store,
+    partition: u32,
+) -> Result<BTreeMap<ExecutionId, Vec<Effect>>, store::Error> {
+    let mut found: BTreeMap<ExecutionId, Vec<Effect>> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = store.outbox(partition, after, limits::PAGE_MAX)?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some((last.id, last.op));
+        for item in &page {
+            let effect = Effect::decode(&item.bytes).map_err(|error| store::Error::Corrupt {
+                reason: format!("effect {} of {}: {error}", item.op.0, item.id),
+            })?;
+            found.entry(item.id).or_default().push(effect);
         }
     }
-    let count = found.len();
-    for (id, effects) in found {
-        let _ = to.send(Message::Happens(id, What::Recover(effects), None));
-    }
-    Ok(count)
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use engine::{Call, Input, Parent, Payload, SignalId, Totals, Verdict, child_id};
+use engine::{Call, Effect, Input, Parent, Payload, SignalId, Totals, Verdict, child_id};
 use model::suspend::{InvokeMode, Resolution};
 use model::{ClassId, ExecutionId, Failure, FunctionName, InvocationId, TenantName, Version};
 use tokio::sync::watch;
@@ -272,6 +272,7 @@ impl Scene {
             // It reports its end by itself.
             StartResult::New | StartResult::Exists(_) => {}
             StartResult::Failed(error) => scene.not_called(again, &error),
+            StartResult::Moved => scene.retry(Effect::Invoke(again), Some(super::tenure::MOVING)),
         });
         let order = Order { id: own, name, replace: replaces, parent, origin };
         if let Err(error) = inner.start_execution(wanted, &order, reply) {

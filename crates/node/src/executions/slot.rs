@@ -53,6 +53,8 @@ pub(crate) struct Hot {
     pub(crate) touched: u64,
     /// When its timer is due, as this node has noted it.
     pub(crate) armed: Option<Timestamp>,
+    /// Its partition went to another node while it was being committed.
+    pub(crate) lost: bool,
 }
 
 /// A step that is being committed.
@@ -84,6 +86,8 @@ pub(crate) enum StartResult {
     Exists(ExecutionId),
     /// It could not be written.
     Failed(Error),
+    /// Nothing was done: the partition is another node's, or about to be.
+    Moved,
 }
 
 impl Hot {

@@ -9,6 +9,7 @@ use store::{Committed, ExecutionCommit, HistoryRow, Revision, RowChange};
 
 use super::payloads::StepPayloads;
 use super::slot::{Hot, Slot, StartResult, Waiting, What, Writing};
+use super::tenure::moves;
 use super::{Ack, COMMIT_RETRY, Executions, FOLLOW_LAG_MAX, Start, committer, types};
 use crate::error::{Error, ErrorKind};
 use crate::inner::storage;
@@ -26,6 +27,7 @@ struct Stepped {
 impl Executions {
     /// Begins an execution that is not in the store yet.
     pub(super) fn start(&mut self, now: Timestamp, start: Start) {
+        let Some(start) = self.admit_start(start) else { return };
         let Start { birth, row, entry, orchestrator, replace, reply } = start;
         let id = birth.id;
         if self.slots.contains_key(&id) {
@@ -66,6 +68,7 @@ impl Executions {
             waiting: VecDeque::new(),
             touched: 0,
             armed: None,
+            lost: false,
         });
         let writing = Writing { started: Some(reply), ..Writing::default() };
         self.write(now, id, &mut hot, Stepped { writing, outputs, commit });
@@ -80,6 +83,7 @@ impl Executions {
         what: What,
         ack: Option<Ack>,
     ) {
+        let Some((what, ack)) = self.admit(id, what, ack) else { return };
         let waiting = Waiting { what, ack };
         match self.slots.get_mut(&id) {
             Some(Slot::Loading(queue)) => queue.push_back(waiting),
@@ -166,6 +170,7 @@ impl Executions {
             waiting,
             touched,
             armed,
+            lost: false,
         }))
     }
 
@@ -324,6 +329,7 @@ impl Executions {
         for (id, result) in written {
             let Some(Slot::Hot(hot)) = self.slots.get_mut(&id) else { continue };
             let Some(writing) = hot.writing.take() else { continue };
+            let lost = hot.lost;
             match result {
                 Ok(Committed::Applied(revision)) => {
                     hot.revision = revision;
@@ -333,6 +339,9 @@ impl Executions {
                 }
                 Ok(refused) => self.refused(now, id, writing, refused),
                 Err(error) => self.unwritten(now, id, writing, &error),
+            }
+            if lost {
+                self.written_late(now, id);
             }
         }
     }
@@ -388,22 +397,24 @@ impl Executions {
             started(match why {
                 Committed::NameTaken(other) => StartResult::Exists(other),
                 Committed::Conflict { .. } => StartResult::Exists(id),
-                Committed::Fenced => StartResult::Failed(not_owner(id)),
+                Committed::Fenced => StartResult::Moved,
                 Committed::Applied(_) | Committed::BlobMissing(_) => {
                     let message = format!("the store did not take {id}: {why:?}");
                     StartResult::Failed(Error::new(ErrorKind::Storage, message))
                 }
             });
+            if why == Committed::Fenced {
+                self.fenced(now, id);
+            }
             return;
         }
         if why == Committed::Fenced {
-            tracing::warn!(%id, "another node has this execution now");
-            let acks = writing.acks.into_iter().map(|(ack, _)| ack);
-            let (left, waiting): (Vec<_>, Vec<_>) =
-                waiting.into_iter().map(|waiting| (waiting.what, waiting.ack)).unzip();
-            self.keep_receipts_of(writing.inputs.into_iter().chain(left));
-            for ack in acks.chain(waiting.into_iter().flatten()) {
-                ack(Err(not_owner(id)));
+            self.fenced(now, id);
+            self.keep_receipts_of(writing.inputs);
+            writing.acks.into_iter().for_each(|(ack, _)| ack(Err(moves(id))));
+            // It is another's now: they go there.
+            for Waiting { what, ack } in waiting {
+                self.happens(now, id, what, ack);
             }
             return;
         }
@@ -516,11 +527,6 @@ fn purge(hot: &Hot, commit: &mut ExecutionCommit) -> Verdict {
         }
         Err(refusal) => Verdict::Refused(refusal),
     }
-}
-
-fn not_owner(id: ExecutionId) -> Error {
-    let message = format!("another node has {id}; ask there");
-    Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY)
 }
 
 fn storage_unavailable(error: &Arc<store::Error>) -> Error {

@@ -32,6 +32,11 @@ impl Timers {
         self.until = None;
     }
 
+    /// Forgets those of executions that are not `wanted`.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(ExecutionId) -> bool) {
+        self.due.retain(|(_, id)| wanted(*id));
+    }
+
     /// Notes a timer, where it is near enough to be held here.
     pub(crate) fn arm(&mut self, at: Timestamp, id: ExecutionId) {
         // The store may have been asked before this one was in it.

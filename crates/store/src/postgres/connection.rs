@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The server gives up a transaction whose client went silent, so that its locks are free: a node
 /// that was cut off must not keep others from its partitions.
-const SETTINGS: &str = "SET idle_in_transaction_session_timeout = 5000; \
+const SETTINGS: &str = "SET idle_in_transaction_session_timeout = 3000; \
     SET tcp_user_timeout = 5000; SET client_min_messages = 'warning'; \
     SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') = 'off';";
@@ -34,6 +34,8 @@ const SETTINGS: &str = "SET idle_in_transaction_session_timeout = 5000; \
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) schema: String,
+    /// Tells what this process says from what others say.
+    pub(super) origin: String,
 }
 
 impl Target {

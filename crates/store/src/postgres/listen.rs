@@ -65,17 +65,20 @@ fn run(target: &Target, connection: Connection, listener: &dyn Fn(Wake), ended: 
             continue;
         };
         match open.wait(LOOK_AGAIN) {
-            Ok(heard) => heard.iter().for_each(|word| listener(parse(word))),
+            Ok(heard) => {
+                let own = word(Wake::Queue, &target.origin);
+                heard.iter().filter(|word| **word != own).for_each(|word| listener(parse(word)));
+            }
             Err(_) => connection = None,
         }
     }
 }
 
-/// The word for it. [`parse`] is the inverse.
-pub(super) fn word(wake: Wake) -> String {
+/// The word for it. [`parse`] is the inverse. What is told often tells who tells it.
+pub(super) fn word(wake: Wake, origin: &str) -> String {
     match wake {
         Wake::Catalog => "catalog".into(),
-        Wake::Queue => "queue".into(),
+        Wake::Queue => format!("queue {origin}"),
         Wake::Leases => "leases".into(),
         Wake::Partition(partition) => format!("partition {partition}"),
         Wake::Anything => "anything".into(),
@@ -86,7 +89,7 @@ pub(super) fn word(wake: Wake) -> String {
 fn parse(word: &str) -> Wake {
     match word {
         "catalog" => Wake::Catalog,
-        "queue" => Wake::Queue,
+        queue if queue.split(' ').next() == Some("queue") => Wake::Queue,
         "leases" => Wake::Leases,
         other => {
             let partition = other.strip_prefix("partition ").and_then(|text| text.parse().ok());
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn every_word_is_understood() {
         let known = [Wake::Catalog, Wake::Queue, Wake::Leases, Wake::Partition(7), Wake::Anything];
-        known.into_iter().for_each(|wake| assert_eq!(parse(&word(wake)), wake));
+        known.into_iter().for_each(|wake| assert_eq!(parse(&word(wake, "x")), wake));
         assert_eq!(parse("a word of tomorrow"), Wake::Anything);
     }
 }
