@@ -89,6 +89,8 @@ pub(crate) struct Held {
     swaps_to: SwapPlace,
     /// It holds no core and has said so.
     pub(crate) rests: bool,
+    /// The planner has said that it may begin; good for one core.
+    may_begin: bool,
     /// It is swapped out as soon as it rests.
     leaves_at_rest: bool,
     /// What it is let have when it comes back.
@@ -112,6 +114,7 @@ impl Default for Held {
             is_fixed: false,
             swaps_to: SwapPlace::File,
             rests: true,
+            may_begin: false,
             leaves_at_rest: false,
             coming: 0,
             out_since: None,
@@ -428,7 +431,10 @@ impl Control {
                 flight.memory.coming = flight.memory.swapped;
                 flight.work.executor.swap_in(id);
             }
-            Whereabouts::Ram => self.memory_is_there(now, id),
+            Whereabouts::Ram => {
+                flight.memory.may_begin = !flight.launched;
+                self.memory_is_there(now, id);
+            }
             Whereabouts::Leaving | Whereabouts::Returning => {}
         }
     }
@@ -450,10 +456,12 @@ impl Control {
 
     /// Whether a function that was given a core may use it. If not, it waits for memory.
     pub(super) fn may_run(&mut self, now: Timestamp, id: InvocationId) -> bool {
-        let Some(flight) = self.flights.get(&id) else { return false };
+        let Some(flight) = self.flights.get_mut(&id) else { return false };
         let Some(machine) = flight.machine else { return true };
+        let may_begin = std::mem::take(&mut flight.memory.may_begin);
+        let Some(flight) = self.flights.get(&id) else { return false };
         let site = self.memories.site(machine);
-        let may = if flight.launched || !site.is_tense {
+        let may = if flight.launched || may_begin || !site.is_tense {
             flight.memory.is_there()
         } else {
             self.admits(machine, rank(self.bands, flight), now)

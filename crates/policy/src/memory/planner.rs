@@ -132,7 +132,12 @@ impl Planner {
     /// others give way to it, and no higher one waits.
     #[must_use]
     pub fn admits(&self, rank: Rank, view: &View<'_>) -> bool {
-        let is_ahead = |holder: &Holder| holder.standing == Standing::Waiting && holder.rank > rank;
+        // One that is on its way back has its room already and waits for nobody's.
+        let is_ahead = |holder: &Holder| {
+            holder.standing == Standing::Waiting
+                && holder.whereabouts != Whereabouts::Returning
+                && holder.rank > rank
+        };
         if view.holders.iter().rev().any(is_ahead) {
             return false;
         }

@@ -283,3 +283,22 @@ fn each_goes_to_its_own_swap_and_one_that_is_full_holds_up_nobody_of_the_other()
     Planner::new(marks()).plan(Timestamp(1_000), &view, &mut actions);
     assert_eq!(brief(&actions), [('o', 1)]);
 }
+
+#[test]
+fn one_that_is_on_its_way_back_keeps_nobody_from_beginning() {
+    let back = |whereabouts| Holder { whereabouts, ..swapped(1, 2, 20, Waiting) };
+    let admits = |whereabouts| {
+        let holders = [back(whereabouts)];
+        let view = View {
+            total: Bytes64(TOTAL),
+            used: Bytes64(30),
+            leaving: Bytes64(0),
+            swap_free: SwapRoom::default(),
+            holders: &holders,
+            idle: &[],
+        };
+        let rank = Rank::new(ClassId(0), Timestamp(9), InvocationId(9));
+        Planner::new(marks()).admits(rank, &view)
+    };
+    assert!(admits(Whereabouts::Returning) && !admits(Whereabouts::Swap));
+}
