@@ -381,9 +381,17 @@ pub(super) fn map_private(buffer: &mut PageBuffer, file: i32, length: usize) -> 
 /// Opens a file so that its pages stay out of the kernel's cache, where the file system can.
 pub(crate) const DIRECT: libc::c_int = libc::O_DIRECT;
 
-/// Gives a file its room on disk.
+/// Gives a file its room on disk. Where that is plainly more than there is, nothing is taken: to
+/// try would leave others without room meanwhile.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    // SAFETY: all zero is a valid `statvfs`, which is plain numbers.
+    let mut disk: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure lives for the call, which fills it.
+    let is_known = unsafe { libc::fstatvfs(file.as_raw_fd(), &raw mut disk) } == 0;
+    if is_known && disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
+        return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+    }
     // SAFETY: a system call on an open file.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, length) } {
         0 => Ok(()),
