@@ -218,10 +218,15 @@ fn definition(case: Case) -> Value {
             (0..n).map(|i| (format!("S{i}"), task((i + 1 < n).then(|| format!("S{}", i + 1)))));
         return json!({ "StartAt": "S0", "States": Value::Object(states.collect()) });
     }
-    let branch = json!({ "StartAt": "S", "States": { "S": task(None) } });
+    // A state's name is its own in the whole machine.
+    let branch = |i: usize| {
+        let name = format!("S{i}");
+        let states = serde_json::Map::from_iter([(name.clone(), task(None))]);
+        json!({ "StartAt": name, "States": states })
+    };
     let parallel = json!({
         "Type": "Parallel",
-        "Branches": vec![branch; n],
+        "Branches": (0..n).map(branch).collect::<Vec<_>>(),
         // What all branches carry together is more than an answer may have.
         "ResultSelector": { "done": true },
         "End": true,
