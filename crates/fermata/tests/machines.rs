@@ -328,8 +328,8 @@ impl Draws {
     }
 }
 
-/// What led to what: each event with all before it in its branch. It is the same however branches
-/// interleave.
+/// What led to what: each event with all before it in its branch or iteration. It is the same however
+/// branches interleave; which iteration makes room for the next one is not.
 fn causes(events: &[Value]) -> Vec<String> {
     let mut known: BTreeMap<u64, String> = BTreeMap::new();
     for event in events {
@@ -339,7 +339,12 @@ fn causes(events: &[Value]) -> Vec<String> {
         let kind = event["type"].as_str().unwrap();
         let details = event.as_object().unwrap().iter().find(|(key, _)| key.ends_with("Details"));
         let name = details.and_then(|(_, details)| details["name"].as_str()).unwrap_or_default();
-        known.insert(id, format!("{before}/{kind}{name}"));
+        let index = event["mapIterationStartedEventDetails"]["index"].as_u64();
+        let chain = match index {
+            Some(index) => format!("{kind}{index}"),
+            None => format!("{before}/{kind}{name}"),
+        };
+        known.insert(id, chain);
     }
     // What ends a Map or Parallel state follows the branch that was the last to end.
     let mut causes: Vec<String> = known
