@@ -329,7 +329,8 @@ impl Draws {
 }
 
 /// What led to what: each event with all before it in its branch or iteration. It is the same however
-/// branches interleave; which iteration makes room for the next one is not.
+/// branches interleave. Which iteration makes room for the next one, and which is the last to end, is not:
+/// chains begin anew there.
 fn causes(events: &[Value]) -> Vec<String> {
     let mut known: BTreeMap<u64, String> = BTreeMap::new();
     for event in events {
@@ -339,21 +340,17 @@ fn causes(events: &[Value]) -> Vec<String> {
         let kind = event["type"].as_str().unwrap();
         let details = event.as_object().unwrap().iter().find(|(key, _)| key.ends_with("Details"));
         let name = details.and_then(|(_, details)| details["name"].as_str()).unwrap_or_default();
-        let index = event["mapIterationStartedEventDetails"]["index"].as_u64();
-        let chain = match index {
-            Some(index) => format!("{kind}{index}"),
-            None => format!("{before}/{kind}{name}"),
+        let chain = match kind {
+            "MapIterationStarted" => {
+                let index = &event["mapIterationStartedEventDetails"]["index"];
+                format!("{kind}{index}")
+            }
+            "MapStateSucceeded" | "MapStateExited" => format!("{kind}{name}"),
+            _ => format!("{before}/{kind}{name}"),
         };
         known.insert(id, chain);
     }
-    // What ends a Map or Parallel state follows the branch that was the last to end.
-    let mut causes: Vec<String> = known
-        .into_values()
-        .map(|chain| match chain.rsplit_once("StateSucceeded") {
-            Some((_, rest)) if !rest.is_empty() => format!("…{rest}"),
-            _ => chain,
-        })
-        .collect();
+    let mut causes: Vec<String> = known.into_values().collect();
     causes.sort();
     causes
 }
