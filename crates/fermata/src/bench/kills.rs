@@ -349,7 +349,7 @@ fn end_by_kill(platform: &Platform) -> anyhow::Result<()> {
 /// Whether the server that wrote the log went on with something.
 fn found_work(data: &Path) -> bool {
     let log = fs::read_to_string(data.join("serve.log")).unwrap_or_default();
-    log.contains("executions go on from where an earlier run left them")
+    log.contains("executions go on from where they were left")
 }
 
 const fn millis(count: usize) -> Duration {
