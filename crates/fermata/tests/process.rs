@@ -9,6 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use support::{Server, eventually, guest};
 
@@ -281,4 +282,33 @@ fn health_and_metrics_tell_that_processes_cannot_start_and_that_they_can_again()
     server.ok(&["invoke", "app"]);
     let metrics = get(&server, "/metrics").1;
     assert!(metrics.contains("fermata_runtime_up{kind=\"process\"} 1"), "{metrics}");
+}
+
+#[test]
+fn what_a_killed_server_left_is_removed_before_the_next_one_begins() {
+    let mut server = Server::dev(&[]);
+    let text = "import time\ndef handler(event, context):\n    time.sleep(0.2)\n    return 1\n";
+    let file = write(server.data(), "app.py", text);
+    server.ok(&["deploy", &file]);
+    server.ok(&["invoke", "app", "--class", "critical"]);
+    let old = warden(&server).unwrap();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &old]).status().is_ok());
+    // Stopped before the kill it would go on by it: the kernel wakes orphans.
+    server.kill();
+    signal("-STOP");
+    // It comes to its work late: a server that did not wait for it would lose its own sandboxes.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(1));
+            signal("-CONT");
+        });
+        let server = server.kill_and_restart();
+        let invoke = || server.ok(&["invoke", "app", "--class", "critical"]);
+        eventually("the old one has ended", || {
+            invoke();
+            // Then it has no words, even where nobody has asked yet how it ended.
+            std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default().is_empty()
+        });
+        invoke();
+    });
 }

@@ -14,9 +14,9 @@ use super::cgroup::Tree;
 use super::interpreter::Interpreter;
 use super::shared::{Line, Shared};
 use super::wire::{self, Answer, Order, Plan};
-use super::{Config, users_first};
+use super::{Config, WARDEN_ARG, users_first};
 
-/// Longest wait for the warden's first word.
+/// Longest wait for the warden's first word. It waits for an earlier one that is still at work.
 const START_BOUND_SECONDS: i64 = 30;
 /// Before a second attempt to start it; doubled after each further one.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -73,7 +73,14 @@ impl Warden {
 fn greet(socket: &OwnedFd, plan: Plan) -> io::Result<Tree> {
     wire::send(socket.as_fd(), &Order::Hello(Box::new(plan)), &[])?;
     setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::new(START_BOUND_SECONDS, 0))?;
-    let tree = match wire::receive(socket)? {
+    let ready = wire::receive(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::other(format!(
+            "the warden did not say within {START_BOUND_SECONDS} s that it is ready: an earlier \
+             one of the same data folder may still run (process name: {WARDEN_ARG})"
+        )),
+        _ => error,
+    })?;
+    let tree = match ready {
         Some((Answer::Ready(ready), _)) => *ready.map_err(io::Error::other)?,
         _ => return Err(io::Error::other("the warden ended at once")),
     };

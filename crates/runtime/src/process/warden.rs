@@ -3,7 +3,7 @@
 //! sandboxes end with it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -26,6 +27,8 @@ use crate::kernel;
 
 /// The first argument that makes a program the warden: see [`warden_main`].
 pub const WARDEN_ARG: &str = "fermata-warden";
+/// Names the file that a warden locks.
+const LOCK: &str = "warden.lock";
 
 struct Warden {
     plan: Plan,
@@ -54,7 +57,11 @@ fn serve(server: BorrowedFd<'_>) -> io::Result<()> {
     let Some((Order::Hello(mut plan), _)) = wire::receive(server)? else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let made = prepare(&mut plan);
+    // Held until this process ends.
+    let (made, _turn) = match await_turn(&plan.state_dir) {
+        Ok(turn) => (prepare(&mut plan), Some(turn)),
+        Err(error) => (Err(error), None),
+    };
     let failed = made.as_ref().err().map(|error| io::Error::other(error.to_string()));
     let ready = made.map(|()| Box::new(plan.tree.clone())).map_err(|error| error.to_string());
     wire::send(server, &Answer::Ready(ready), &[])?;
@@ -72,13 +79,31 @@ fn serve(server: BorrowedFd<'_>) -> io::Result<()> {
     result
 }
 
+/// Waits until an earlier warden of the same folder has removed its sandboxes and ended: the names
+/// of their control groups are ours too. A lock of `fcntl` is the process's alone: what it forks
+/// does not hold it.
+#[expect(clippy::cast_possible_truncation, reason = "constants below ten")]
+fn await_turn(state_dir: &Path) -> io::Result<File> {
+    fs::create_dir_all(state_dir)?;
+    let file =
+        OpenOptions::new().create(true).write(true).truncate(false).open(state_dir.join(LOCK))?;
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_SETLKW(&whole))?;
+    Ok(file)
+}
+
 fn prepare(plan: &mut Plan) -> io::Result<()> {
     // Best effort: above the functions, so that a start does not wait for them.
     let _ = kernel::apply(0, kernel::CONTROL);
     for signal in [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGINT] {
         sys::set_signal(signal, SigHandler::SigIgn)?;
     }
-    fs::create_dir_all(&plan.state_dir)?;
     fs::set_permissions(&plan.state_dir, fs::Permissions::from_mode(0o700))?;
     let attempt = |attempt: &str, error: io::Error| io::Error::other(format!("{attempt}: {error}"));
     plan.tree
