@@ -24,7 +24,7 @@ The project's tasks:
   tidy              check what no lint can: file sizes, paths in docs, purity, manifests
   guests [--check]  rebuild the Wasm guests, or compare a rebuild with the committed bytes
   python            make the interpreter of durable Python functions (also done by guests)
-  bench NAME [ARGS] build and run a bench: flood, preempt, start, steps, states, sleep, kills, agree (`fermata bench`)
+  bench NAME [ARGS] build and run a bench: flood, preempt, start, steps, states, sleep, kills, memory, agree (`fermata bench`)
   simfaas           compare the simulator with SimFaaS, which is installed for it
   corpus [ARGS]     run the recorded Step Functions cases against the server, with boto3
   setup             install what the tests need

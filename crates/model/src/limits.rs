@@ -45,6 +45,9 @@ pub const SHARING_ADMISSION_DEFAULT: usize = 256;
 /// Invocations under way in one node, counted for each class with those above it; above, refused
 /// (`overloaded`).
 pub const IN_FLIGHT_MAX: usize = 100_000;
+/// What functions together have at most, for a moment, beyond a machine's memory: they take it
+/// without asking, and are looked at again and again. Holds for up to four cores of a machine.
+pub const MEMORY_OVER_BYTES_MAX: u64 = 128 << 20;
 /// Times a function killed for memory is started again.
 pub const KILL_RESTARTS_MAX: u32 = 3;
 /// Linear memory of one Wasm instance.
@@ -84,6 +87,8 @@ pub const STATE_INLINE_BYTES_MAX: u64 = 256 << 10;
 /// Bytes of a payload that is still held inline where the state holds
 /// [`STATE_INLINE_BYTES_MAX`] already.
 pub const PAYLOAD_INLINE_BYTES_FULL: usize = 256;
+/// Executions that one node keeps in memory while nothing happens to them; the store has all.
+pub const EXECUTIONS_HOT_MAX: usize = 4_096;
 /// Things that one execution has asked for and that have not ended, or whose end it has not seen.
 pub const OPEN_OPS_MAX: usize = 4_096;
 /// Events of one execution that came before it waited for them (signals, answers to tokens).

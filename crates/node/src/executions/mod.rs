@@ -33,7 +33,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use engine::{Effect, Input, Outcome, Verdict};
-use model::{ExecutionId, InvocationId, Timestamp};
+use model::{ExecutionId, InvocationId, Timestamp, limits};
 use store::Lease;
 use tokio::sync::oneshot;
 
@@ -60,8 +60,6 @@ use slot::Slot;
 use tenure::Tenure;
 use timers::Timers;
 
-/// Executions kept in memory while they wait for something.
-const HOT_MAX: usize = 4_096;
 /// Messages taken before what they led to is sent to the committer.
 const MESSAGES_MAX: usize = 512;
 /// Entries that a follower of a history may lag behind before it is let go.
@@ -334,6 +332,7 @@ impl Executions {
 
     /// Forgets executions that ended, and of those that wait the longest untouched.
     fn forget(&mut self) {
+        const HOT_MAX: usize = limits::EXECUTIONS_HOT_MAX;
         while self.slots.len() > HOT_MAX || self.idle.len() > 4 * HOT_MAX {
             let Some((tick, id)) = self.idle.pop_front() else { return };
             let forgettable = match self.slots.get(&id) {
