@@ -1,7 +1,7 @@
 //! What defines each baseline, on arrivals made by hand.
 
-use model::{ClassId, PriceList};
-use sim::workload::{Arrival, Arrivals, Phases, Workload};
+use model::ClassId;
+use sim::workload::{Arrival, Listed};
 use sim::world::{Checks, Completion};
 use sim::{WorldConfig, find, policies, simulate};
 
@@ -9,33 +9,8 @@ const MS: u64 = 1_000_000;
 const LOW: u8 = 0;
 const HIGH: u8 = 4;
 
-/// Arrivals as listed.
-#[derive(Debug)]
-struct Script {
-    arrivals: Vec<Arrival>,
-    prices: PriceList,
-}
-
-impl Workload for Script {
-    fn arrivals(&self, _seed: u64) -> Arrivals<'_> {
-        Box::new(self.arrivals.iter().copied())
-    }
-
-    fn prices(&self) -> &PriceList {
-        &self.prices
-    }
-
-    fn phases(&self) -> Phases {
-        Phases::NONE
-    }
-
-    fn recipe(&self) -> String {
-        "by hand".into()
-    }
-}
-
 /// Arrival in ms, class, CPU time in ms.
-fn script(arrivals: &[(u64, u8, u64)]) -> Script {
+fn script(arrivals: &[(u64, u8, u64)]) -> Listed {
     let arrival = |&(at, class, cpu): &(u64, u8, u64)| Arrival {
         at_ns: at * MS,
         function: 0,
@@ -43,7 +18,7 @@ fn script(arrivals: &[(u64, u8, u64)]) -> Script {
         cpu_ns: cpu * MS,
         memory_peak: 0,
     };
-    Script { arrivals: arrivals.iter().map(arrival).collect(), prices: PriceList::default() }
+    Listed::new(arrivals.iter().map(arrival).collect())
 }
 
 fn world(machines: u32, cores: usize) -> WorldConfig {

@@ -1,38 +1,14 @@
 //! Memory and swap, on arrivals made by hand: one machine, one core, 1,000 MB.
 
-use model::{ClassId, PriceList};
+use model::ClassId;
 use sim::memory::Growth;
-use sim::workload::{Arrival, Arrivals, MB, Phases, Workload};
+use sim::workload::{Arrival, Listed, MB};
 use sim::world::{Checks, MemoryConfig, Outcome};
 use sim::{WorldConfig, find, simulate};
 
 const MS: u64 = 1_000_000;
 const LOW: u8 = 0;
 const HIGH: u8 = 4;
-
-#[derive(Debug)]
-struct Script {
-    arrivals: Vec<Arrival>,
-    prices: PriceList,
-}
-
-impl Workload for Script {
-    fn arrivals(&self, _seed: u64) -> Arrivals<'_> {
-        Box::new(self.arrivals.iter().copied())
-    }
-
-    fn prices(&self) -> &PriceList {
-        &self.prices
-    }
-
-    fn phases(&self) -> Phases {
-        Phases::NONE
-    }
-
-    fn recipe(&self) -> String {
-        "by hand".into()
-    }
-}
 
 /// Arrival in ms, class, CPU time in ms, memory in MB, which they have from the beginning.
 fn run(memory: MemoryConfig, cores: usize, arrivals: &[(u64, u8, u64, u64)]) -> Outcome {
@@ -43,8 +19,7 @@ fn run(memory: MemoryConfig, cores: usize, arrivals: &[(u64, u8, u64, u64)]) -> 
         cpu_ns: cpu * MS,
         memory_peak: mb * MB,
     };
-    let prices = PriceList::default();
-    let script = Script { arrivals: arrivals.iter().map(arrival).collect(), prices };
+    let listed = Listed::new(arrivals.iter().map(arrival).collect());
     let world = WorldConfig {
         machines: 1,
         cores,
@@ -54,7 +29,7 @@ fn run(memory: MemoryConfig, cores: usize, arrivals: &[(u64, u8, u64, u64)]) -> 
         ..WorldConfig::default()
     };
     let policy = find("xx", 1).expect("a known policy");
-    let mut outcome = simulate(&world, &policy, &script, 1);
+    let mut outcome = simulate(&world, &policy, &listed, 1);
     outcome.completions.sort_by_key(|completion| completion.arrived_ns);
     outcome
 }

@@ -4,10 +4,12 @@
 //! invocations need no memory, and the same for every policy that is compared.
 
 pub mod azure;
+mod listed;
 pub mod recording;
 pub mod synthetic;
 mod table;
 
+pub use listed::Listed;
 pub use table::LoadError;
 
 use std::fmt::Debug;

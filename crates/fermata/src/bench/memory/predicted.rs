@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use model::{ClassId, PriceList};
+use model::ClassId;
 use policy::memory::Watermarks;
 use serde::Serialize;
 use sim::memory::Growth;
-use sim::workload::{Arrival, Arrivals, Phases, Workload};
+use sim::workload::{Arrival, Listed};
 use sim::world::{IoConfig, MemoryConfig};
 use sim::{WorldConfig, find, simulate as play};
 
@@ -30,30 +30,6 @@ struct Side {
     swap_outs: u64,
     slowdown_mean: f64,
     kills: u64,
-}
-
-#[derive(Debug)]
-struct Script {
-    arrivals: Vec<Arrival>,
-    prices: PriceList,
-}
-
-impl Workload for Script {
-    fn arrivals(&self, _seed: u64) -> Arrivals<'_> {
-        Box::new(self.arrivals.iter().copied())
-    }
-
-    fn prices(&self) -> &PriceList {
-        &self.prices
-    }
-
-    fn phases(&self) -> Phases {
-        Phases::NONE
-    }
-
-    fn recipe(&self) -> String {
-        "the scenario of bench memory".into()
-    }
 }
 
 /// Plays the scenario with the CPU time that was measured.
@@ -81,8 +57,6 @@ pub(super) fn simulate(
     let gap = TOP_CPU_NS * 10 / 3 / cores as u64;
     let until = nanos(Duration::from_secs_f64(measured.makespan_s));
     let top = (0..until / gap).map(|index| arrival((index + 1) * gap, 4, TOP_CPU_NS, 1 << 20));
-    let mut arrivals: Vec<Arrival> = low.chain(top).collect();
-    arrivals.sort_by_key(|arrival| arrival.at_ns);
     let config = WorldConfig {
         machines: 1,
         cores,
@@ -103,9 +77,9 @@ pub(super) fn simulate(
         }),
         ..WorldConfig::default()
     };
-    let script = Script { arrivals, prices: PriceList::default() };
+    let listed = Listed::new(low.chain(top).collect());
     let policy = find("xx", 1).expect("the laboratory knows the live policy");
-    let outcome = play(&config, &policy, &script, 1);
+    let outcome = play(&config, &policy, &listed, 1);
     let low = || outcome.completions.iter().filter(|done| done.class < ClassId(2));
     let end_ns = low().map(|done| done.finished_ns).max().unwrap_or(0);
     let slowdown: f64 = low().map(sim::world::Completion::slowdown).sum();
