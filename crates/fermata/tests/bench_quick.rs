@@ -179,6 +179,57 @@ fn bench_states_times_chains_and_fan_outs() {
     assert!(rows.iter().all(|row| row["p50_ms"].as_f64().unwrap() >= 10.0), "{figures:#}");
 }
 
+/// The rules that hold on every machine, however slow: what the times are is of no interest.
+#[track_caller]
+fn check_pressed(run: &Value) {
+    for count in ["top_swapped", "top_killed", "top_errors"] {
+        assert_eq!(run[count], 0, "{count}: {run:#}");
+    }
+    assert_eq!(run["completed"], run["functions"], "{run:#}");
+    assert_eq!(run["right"], run["functions"], "{run:#}");
+    let (peak, limit) = (&run["memory_peak_bytes"], &run["memory_limit_bytes"]);
+    let most = limit.as_u64().unwrap() + model::limits::MEMORY_OVER_BYTES_MAX;
+    assert!(peak.as_u64().unwrap() <= most, "{run:#}");
+    // Not every machine lets the bench make a control group.
+    assert!(run["group_kills"].is_null() || run["group_kills"] == 0, "{run:#}");
+}
+
+#[test]
+fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_the_simulator() {
+    let parts = "device,pressure,first-come,faults";
+    let (figures, stdout, _) =
+        figures(&["bench", "memory", "--quick", "--times", "2", "--parts", parts]);
+    check_origin(&figures);
+    let device = &figures["device"];
+    for rate in ["disk_write_mb_s", "disk_read_mb_s"] {
+        assert!(device[rate].as_f64().unwrap() > 0.0, "{device:#}");
+    }
+    let codings = device["codings"].as_array().unwrap();
+    assert_eq!(codings.len(), 4, "{device:#}");
+    for coding in codings {
+        for figure in ["out_mb_s", "in_mb_s", "free_ms", "back_ms"] {
+            assert!(coding[figure].as_f64().unwrap() > 0.0, "{coding:#}");
+        }
+    }
+    let runs = figures["pressure"].as_array().unwrap();
+    let manners: Vec<&str> = runs.iter().map(|run| run["manner"].as_str().unwrap()).collect();
+    assert_eq!(manners, ["swapping by class", "first come first served, killing when full"]);
+    check_pressed(&runs[0]);
+    assert_eq!(runs[1]["swap_written_bytes"], 0, "{:#}", runs[1]);
+    let sides = &figures["predicted"][0];
+    for side in ["predicted", "measured"] {
+        for figure in ["makespan_s", "low_cores_busy", "slowdown_mean"] {
+            assert!(sides[side][figure].as_f64().unwrap() > 0.0, "{sides:#}");
+        }
+        assert!(sides[side]["swap_outs"].is_u64(), "{sides:#}");
+    }
+    let faults = &figures["faults"];
+    assert_eq!(faults["growing"]["outcome"], "out-of-memory", "{faults:#}");
+    assert_eq!(faults["killed"]["files_left"], 0, "{faults:#}");
+    assert!(faults["read_error"].as_str().unwrap().contains("read memory back"), "{faults:#}");
+    assert!(stdout.contains("simulated"), "{stdout}");
+}
+
 #[test]
 fn bench_agree_has_what_was_measured_and_what_was_predicted() {
     let (figures, stdout, folder) =

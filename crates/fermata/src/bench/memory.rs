@@ -46,6 +46,7 @@ enum Part {
 /// All figures, of the parts that were asked for.
 #[derive(Debug, Serialize)]
 struct Figures {
+    #[serde(flatten)]
     origin: Origin,
     device: Option<device::Figures>,
     pressure: Vec<pressure::Figures>,
