@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::files;
+
 pub(crate) use config::{Config, DATA_DEFAULT, parse_micro};
 
 /// How long answers to what was ended may take to be read.
@@ -135,6 +137,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     platform::log();
+    // Before there are threads, which would have to wait for it.
+    files::make_room();
     let runtime = platform::runtime().context("start the control plane's threads")?;
     runtime.block_on(serve(config))?;
     Ok(ExitCode::SUCCESS)

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::files;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// After that a server that drains is killed.
@@ -93,14 +94,10 @@ impl Drop for Server {
     }
 }
 
-/// Lets this process, and the servers that it starts, open as many files as the system allows.
-/// Gives the number of connections that this allows.
+/// Makes room for open files, and gives the number of connections that this allows.
 pub(crate) fn raise_open_files() -> usize {
-    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return FILES_RESERVE };
-    // Where it is not granted, the number read back below is the old one.
-    let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    let granted = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    usize::try_from(granted).unwrap_or(usize::MAX).saturating_sub(FILES_RESERVE).max(16)
+    let files = usize::try_from(files::make_room()).unwrap_or(usize::MAX);
+    files.saturating_sub(FILES_RESERVE).max(16)
 }
 
 fn wait_until_it_listens(output: Box<dyn Read + Send>) -> anyhow::Result<SocketAddr> {
@@ -197,13 +194,5 @@ mod tests {
         assert_eq!(server.address(), "127.0.0.1:1".parse().unwrap());
         drop(server);
         assert!(kill(id, None).is_err(), "the process is gone");
-    }
-
-    #[test]
-    fn as_many_files_as_the_system_allows_may_be_open() {
-        let connections = raise_open_files();
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert_eq!(soft, hard);
-        assert!(connections >= 16);
     }
 }
