@@ -142,6 +142,38 @@ fn a_server_in_a_real_control_group_outlives_functions_that_fill_it() {
     drop(server);
 }
 
+#[test]
+fn executions_that_only_wait_leave_memory_before_functions_of_their_class_and_go_on_later() {
+    let server = Server::dev(&["--memory", "192M", "--swap", "512M", "--cores", "2"]);
+    server.ok(&["deploy", &support::guest("hold"), "--class", "standard"]);
+    for class in ["background", "critical"] {
+        let deploy =
+            ["deploy", &support::guest("paced"), "--name", class, "--durable", "--class", class];
+        server.ok(&deploy);
+        for n in 0..3 {
+            let name = format!("{class}-{n}");
+            server.ok(&["executions", "start", class, "0 1", "--name", &name]);
+            support::eventually(&format!("{name} waits"), || {
+                server.json(&["executions", "show", &name])["status"] == "suspended"
+            });
+        }
+    }
+    let calls: Vec<(&str, String)> = (0..6).map(|_| ("hold", "64 10 20 1".into())).collect();
+    for said in at_once(&server, &calls) {
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let status = status(&server);
+    let classes = &status["memory"]["classes"];
+    assert!(classes[2]["swap_outs"].as_u64().unwrap() > 0, "{status:#}");
+    // Nobody above the functions that left had to go.
+    let freed = |class: usize| classes[class]["executions_freed"].as_u64().unwrap();
+    assert_eq!((freed(0), freed(4)), (3, 0), "{status:#}");
+    for name in ["background-0", "critical-0"] {
+        server.ok(&["executions", "signal", name, "go"]);
+        server.ok(&["executions", "wait", name]);
+    }
+}
+
 const HOLD: &str = include_str!("../src/bench/guests/hold.py");
 
 #[test]

@@ -231,6 +231,7 @@ fn swapping(
             ("failed", class.swap_failures),
             ("killed", class.kills),
             ("idle_freed", class.idle_freed),
+            ("executions_freed", class.executions_freed),
         ];
         for (act, count) in acts {
             counter(&mut family, &[("class", name), ("act", act)], count)?;

@@ -346,9 +346,10 @@ fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, Star
             let inner = Arc::clone(&callee);
             tokio.spawn(async move { reply(inner.call(caller, call).await) });
         }),
-        on_scarce: Box::new(move |class| {
+        on_scarce: Box::new(move |class, freed| {
+            let shrink = executions::Message::Shrink(class.to_owned(), Arc::clone(freed));
             // At the end of a run nobody listens any more.
-            let _ = executions_thread.send(executions::Message::Shrink(class.to_owned()));
+            let _ = executions_thread.send(shrink);
         }),
         outbox: Outbox::new(inner.writer.clone()),
         receipts_pending: Arc::clone(&inner.receipts_pending),

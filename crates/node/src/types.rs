@@ -510,6 +510,9 @@ pub struct ClassMemory {
     pub kills: u64,
     /// Warm sandboxes that were given up, or whose memory was moved out, since the start.
     pub idle_freed: u64,
+    /// Executions that only waited and were forgotten for their memory, since the start; the store
+    /// has them.
+    pub executions_freed: u64,
 }
 
 impl ClassStatus {

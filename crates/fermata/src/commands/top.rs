@@ -188,13 +188,14 @@ fn memory(view: &View) -> Vec<String> {
     }
     let classes = now["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
     for class in classes.iter().rev() {
-        let counts = ["swapped", "waiting", "swap_outs", "kills", "idle_freed"];
+        let counts = ["swapped", "waiting", "swap_outs", "kills", "idle_freed", "executions_freed"];
         let counts = counts.map(|name| number(class, name));
         if counts.iter().any(|count| *count > 0) {
-            let [swapped, waiting, outs, kills, idle] = counts;
+            let [swapped, waiting, outs, kills, idle, executions] = counts;
             lines.push(format!(
                 "{}: {swapped} swapped out, {waiting} waiting for memory; since the start {outs} \
-                 swapped out, {idle} warm sandboxes freed, {kills} killed",
+                 swapped out, {idle} warm sandboxes and {executions} executions freed, {kills} \
+                 killed",
                 field(class, "class"),
             ));
         }

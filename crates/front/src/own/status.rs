@@ -135,6 +135,8 @@ pub(crate) struct ClassMemory {
     kills: u64,
     /// Warm sandboxes given up, or whose memory was moved out, since the start.
     idle_freed: u64,
+    /// Executions that only waited and left the cache for their memory, since the start.
+    executions_freed: u64,
 }
 
 fn memory(memory: node::MemoryStatus, classes: &[node::ClassStatus]) -> Memory {
@@ -149,6 +151,7 @@ fn memory(memory: node::MemoryStatus, classes: &[node::ClassStatus]) -> Memory {
         swap_failures: memory.swap_failures,
         kills: memory.kills,
         idle_freed: memory.idle_freed,
+        executions_freed: memory.executions_freed,
     };
     let swap = |swap: node::SwapUse| Swap {
         total: swap.total.0,

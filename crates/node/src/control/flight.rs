@@ -102,6 +102,9 @@ pub(crate) enum Ending {
 
 /// Steps kept of one invocation; a function that blocks for ever must not fill the memory.
 const STEPS_MAX: usize = 256;
+/// And so many beyond them that tell of anything but cores: those come and go a hundred times a
+/// second, and must not hide when a function was swapped out or why it ended.
+const RARE_STEPS_MAX: usize = 64;
 
 impl Flight {
     pub(crate) fn new(work: Submission, shard: ShardId) -> Self {
@@ -158,7 +161,8 @@ impl Flight {
     }
 
     pub(crate) fn note(&mut self, now: Timestamp, reason: Reason) {
-        if self.steps.len() < STEPS_MAX {
+        let max = if reason.is_of_core() { STEPS_MAX } else { STEPS_MAX + RARE_STEPS_MAX };
+        if self.steps.len() < max {
             self.steps.push((now, reason));
         } else {
             self.steps_dropped = self.steps_dropped.saturating_add(1);

@@ -50,8 +50,9 @@ pub(crate) struct Memories {
     system_swap: Option<SwapUse>,
     /// By class, since the start.
     counts: Vec<ClassMemory>,
-    /// When the executions of each class were last asked to be forgotten.
+    /// When the executions of each class were last asked to be forgotten, and how many were.
     shrunk: Vec<Option<Timestamp>>,
+    executions_freed: Vec<Arc<AtomicU64>>,
     /// How often the sampler shall look, in microseconds.
     look_micros: Arc<AtomicU64>,
     looked: Timestamp,
@@ -180,6 +181,7 @@ impl Memories {
             system_swap: None,
             counts: vec![ClassMemory::default(); classes],
             shrunk: vec![None; classes],
+            executions_freed: (0..classes).map(|_| Arc::default()).collect(),
             look_micros,
             looked: Timestamp(0),
         }
@@ -231,6 +233,9 @@ impl Memories {
         for (class, (swapped, waiting)) in classes.iter_mut().zip(swapped.into_iter().zip(waiting))
         {
             (class.swapped, class.waiting) = (swapped, waiting);
+        }
+        for (class, freed) in classes.iter_mut().zip(&self.executions_freed) {
+            class.executions_freed = freed.load(Ordering::Relaxed);
         }
         let peak = self.sites.iter().map(|site| site.peak).max().unwrap_or(0);
         MemoryStatus {
@@ -355,10 +360,12 @@ impl Control {
         };
         let Some(highest) = actions.iter().filter_map(class_of).max() else { return };
         for class in (0..=highest.0).map(ClassId) {
-            let shrunk = &mut self.memories.shrunk[usize::from(class.0)];
+            let index = usize::from(class.0);
+            let shrunk = &mut self.memories.shrunk[index];
             if shrunk.is_none_or(|at| now.since(at) >= SHRINK_EVERY) {
                 *shrunk = Some(now);
-                (self.on_scarce)(&self.prices.get(class).name);
+                let freed = &self.memories.executions_freed[index];
+                (self.on_scarce)(&self.prices.get(class).name, freed);
             }
         }
     }

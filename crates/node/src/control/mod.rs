@@ -135,6 +135,9 @@ pub(crate) struct Caller {
 /// What carries a function's call to its callee.
 pub(crate) type OnCall = Box<dyn Fn(Caller, Call, Box<dyn FnOnce(CallResult) + Send>) + Send>;
 
+/// Told of a class whose executions that only wait are to be forgotten, and where to count them.
+pub(crate) type OnScarce = Box<dyn Fn(&str, &Arc<AtomicU64>) + Send>;
+
 /// What the control thread is made of.
 pub(crate) struct Control {
     pub(crate) clock: Clock,
@@ -148,8 +151,7 @@ pub(crate) struct Control {
     pub(crate) ledger: Ledger,
     pub(crate) executors: Vec<Arc<dyn Executor>>,
     pub(crate) on_call: OnCall,
-    /// Told of a class whose executions that only wait are to be forgotten.
-    pub(crate) on_scarce: Box<dyn Fn(&str) + Send>,
+    pub(crate) on_scarce: OnScarce,
     /// To the writer of receipts.
     pub(crate) outbox: Outbox,
     /// Receipts that the writer has not committed.

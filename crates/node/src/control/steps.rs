@@ -91,6 +91,11 @@ impl Reason {
         WORDS[index]
     }
 
+    /// Whether it tells of a core that was given, taken or left, as happens again and again.
+    pub(crate) const fn is_of_core(&self) -> bool {
+        matches!(self, Self::Ran(_) | Self::Preempted(_) | Self::Blocked | Self::Unblocked)
+    }
+
     /// The reason in words, with its numbers.
     pub(crate) fn why(&self, prices: &PriceList) -> Cow<'static, str> {
         let class = |id: &ClassId| prices.try_get(*id).map_or("?", |class| class.name.as_str());

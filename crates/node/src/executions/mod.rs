@@ -28,7 +28,7 @@ mod types;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -92,8 +92,9 @@ pub(crate) enum Message {
     Retry(ExecutionId, Effect),
     /// A call was handed on, to whoever makes it: from now on it can be found there.
     Handed(InvocationId),
-    /// Memory is scarce: keep no execution of this class that only waits. It is in the store.
-    Shrink(String),
+    /// Memory is scarce: keep no execution of this class that only waits, and count those. They are
+    /// in the store.
+    Shrink(String, Arc<AtomicU64>),
     /// Another node says that something happens to an execution of this one.
     Arrives(ExecutionId, What, Ack),
     /// The leases of this node are these from now on, and hold until then.
@@ -254,7 +255,7 @@ impl Executions {
             Message::Recovered(partition, gain, left) => {
                 self.recovered(now, partition, gain, left);
             }
-            Message::Shrink(class) => self.shrink(&class),
+            Message::Shrink(class, freed) => self.shrink(&class, &freed),
             Message::Stop => {}
         }
     }
@@ -310,13 +311,14 @@ impl Executions {
         }
     }
 
-    fn shrink(&mut self, class: &str) {
+    fn shrink(&mut self, class: &str, freed: &AtomicU64) {
         let before = self.slots.len();
         self.slots.retain(|_, slot| match slot {
             Slot::Hot(hot) => !hot.is_idle() || hot.row.class != class,
             Slot::Loading(_) => true,
         });
         let forgotten = before - self.slots.len();
+        freed.fetch_add(forgotten as u64, Ordering::Relaxed);
         tracing::debug!(class, forgotten, "executions that wait are forgotten for their memory");
     }
 
