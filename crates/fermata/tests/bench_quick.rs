@@ -185,6 +185,8 @@ fn check_pressed(run: &Value) {
     for count in ["top_swapped", "top_killed", "top_errors"] {
         assert_eq!(run[count], 0, "{count}: {run:#}");
     }
+    assert_eq!(run["order"]["out_of_order"], 0, "{run:#}");
+    assert!(run["top_tail"]["running_ms"].as_f64().unwrap() > 0.0, "{run:#}");
     assert_eq!(run["completed"], run["functions"], "{run:#}");
     assert_eq!(run["right"], run["functions"], "{run:#}");
     let (peak, limit) = (&run["memory_peak_bytes"], &run["memory_limit_bytes"]);
@@ -218,7 +220,7 @@ fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_
     assert_eq!(runs[1]["swap_written_bytes"], 0, "{:#}", runs[1]);
     let sides = &figures["predicted"][0];
     for side in ["predicted", "measured"] {
-        for figure in ["makespan_s", "low_cores_busy", "slowdown_mean"] {
+        for figure in ["makespan_s", "low_cores_busy", "memory_in_use", "slowdown_mean"] {
             assert!(sides[side][figure].as_f64().unwrap() > 0.0, "{sides:#}");
         }
         assert!(sides[side]["swap_outs"].is_u64(), "{sides:#}");

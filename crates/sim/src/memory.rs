@@ -9,6 +9,11 @@ pub enum Growth {
     FrontLoaded,
     /// Evenly.
     Linear,
+    /// Evenly over the first part of its run, then no more.
+    First {
+        /// The part.
+        percent: u8,
+    },
 }
 
 /// Steps in which memory grows: how finely the curve is followed.
@@ -23,6 +28,7 @@ impl Growth {
         let part = match self {
             Self::FrontLoaded => 1.0 - (1.0 - grown).sqrt(),
             Self::Linear => grown,
+            Self::First { percent } => grown * f64::from(percent) / 100.0,
         };
         #[expect(
             clippy::cast_possible_truncation,
@@ -47,12 +53,13 @@ mod tests {
 
     #[test]
     fn memory_grows_from_start_to_peak_faster_at_first_where_front_loaded() {
-        for growth in [Growth::FrontLoaded, Growth::Linear] {
+        for growth in [Growth::FrontLoaded, Growth::Linear, Growth::First { percent: 20 }] {
             let steps: Vec<u64> =
                 (1..=GROWTH_STEPS).map(|level| growth.step_ns(level, 1_000)).collect();
             assert!(steps.is_sorted() && steps[0] > 0 && steps[7] < 1_000, "{steps:?}");
         }
         assert!(Growth::FrontLoaded.step_ns(4, 1_000) < Growth::Linear.step_ns(4, 1_000));
+        assert!(Growth::First { percent: 20 }.step_ns(GROWTH_STEPS, 1_000) < 200);
         assert_eq!(Growth::bytes(0, 100, 900), 100);
         assert_eq!(Growth::bytes(GROWTH_STEPS, 100, 900), 900);
     }

@@ -32,7 +32,12 @@ fn worlds() -> Vec<(&'static str, WorldConfig)> {
     let tight = MemoryConfig { ram: 12_000 * MB, swap: 60_000 * MB, ..MemoryConfig::default() };
     let slow = MemoryConfig { swap_out_per_s: 500 * MB, swap_in_per_s: 500 * MB, ..tight };
     let full = MemoryConfig { swap: 3_000 * MB, ..tight };
-    let io = IoConfig { waits: 3, length_ns: 50_000_000, up_to: model::ClassId(u8::MAX) };
+    let io = IoConfig {
+        waits: 3,
+        length_ns: 50_000_000,
+        after_percent: 0,
+        up_to: model::ClassId(u8::MAX),
+    };
     let loss = LossConfig { mean_up_ns: 3_000_000_000, away_ns: 400_000_000 };
     vec![
         ("plain", plain()),

@@ -3,7 +3,7 @@
 use model::ClassId;
 use sim::memory::Growth;
 use sim::workload::{Arrival, Listed, MB};
-use sim::world::{Checks, MemoryConfig, Outcome};
+use sim::world::{Checks, MemoryConfig, Outcome, Taking};
 use sim::{WorldConfig, find, simulate};
 
 const MS: u64 = 1_000_000;
@@ -47,6 +47,7 @@ fn memory(swap_mb: u64, mb_per_s: u64) -> MemoryConfig {
         // All of it at once: growth has its own tests.
         start: 100_000 * MB,
         growth: Growth::Linear,
+        taking: Taking::Asked,
         marks: policy::memory::Watermarks::NONE,
     }
 }
@@ -118,4 +119,30 @@ fn memory_that_grows_is_counted_as_it_grows() {
     let (linear, front) = (mb_s(Growth::Linear), mb_s(Growth::FrontLoaded));
     assert!((495..=505).contains(&linear), "{linear}");
     assert!((625..=642).contains(&front), "{front}");
+}
+
+/// Functions of 400 MB that fill them at 1 GB/s, on four cores; two fit with room.
+fn unasked(count: u64) -> Outcome {
+    let memory = MemoryConfig {
+        start: MB,
+        growth: Growth::First { percent: 80 },
+        taking: Taking::Unasked { look_ns: 10 * MS },
+        marks: policy::memory::Watermarks::default(),
+        ..memory(10_000, 400)
+    };
+    let arrivals: Vec<(u64, u8, u64, u64)> =
+        (0..count).map(|index| (index, u8::from(index % 2 == 1), 500, 400)).collect();
+    run(memory, 4, &arrivals)
+}
+
+#[test]
+fn what_is_taken_unasked_is_seen_at_the_next_look_and_somebody_leaves_for_it() {
+    let outcome = unasked(4);
+    assert_eq!((outcome.counts.completed, outcome.counts.kills), (4, 0));
+    assert!(outcome.counts.swap_outs > 0);
+    let machine = outcome.machines[0];
+    // Between two looks a core takes some more; nobody waits for it to be given.
+    let over = machine.ram_peak.saturating_sub(1_000 * MB);
+    assert!(over <= model::limits::MEMORY_OVER_BYTES_MAX, "{over}");
+    assert_eq!(outcome.trace_hash, unasked(4).trace_hash);
 }

@@ -4,8 +4,10 @@
 mod device;
 mod faults;
 mod looks;
+mod order;
 mod predicted;
 mod pressure;
+mod tail;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -86,7 +88,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             measured.show(&name);
             if manner == pressure::Manner::ByClass {
                 let plain = device::plain(folder, quick).context("measure the swap file")?;
-                let predicted = predicted::simulate(&scenario, &measured, &plain);
+                let fill = device::fill(folder, quick).context("measure how fast memory fills")?;
+                let predicted = predicted::simulate(&scenario, &measured, &plain, fill);
                 predicted.show();
                 figures.predicted.push(predicted);
             }

@@ -89,6 +89,7 @@ const fn growth_name(growth: Growth) -> &'static str {
     match growth {
         Growth::FrontLoaded => "front-loaded",
         Growth::Linear => "linear",
+        Growth::First { .. } => "in the first part of a run",
     }
 }
 

@@ -126,6 +126,7 @@ impl Cluster {
             up_to: model::ClassId(u8::MAX),
             waits: self.io_waits,
             length_ns: self.io_ms.saturating_mul(1_000_000),
+            after_percent: 0,
         });
         let loss = match self.fails_after_s {
             None => None,

@@ -180,7 +180,8 @@ fn set(config: &SweepConfig, value: f64) -> (WorldConfig, Synthetic, usize) {
         Parameter::Delay => world.delay_ns = (value * 1_000.0) as u64,
         Parameter::IoWaits => {
             let up_to = model::ClassId(u8::MAX);
-            world.io = Some(IoConfig { waits: value as u32, length_ns: TICK_NS, up_to });
+            world.io =
+                Some(IoConfig { waits: value as u32, length_ns: TICK_NS, after_percent: 0, up_to });
         }
         Parameter::Alpha => workload.run_time = RunTime::with_tail(value),
         Parameter::Correlation => {

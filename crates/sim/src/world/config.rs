@@ -73,17 +73,35 @@ pub struct MemoryConfig {
     pub start: u64,
     /// How it grows from there.
     pub growth: Growth,
-    /// How much of it is kept free. None, as in the paper: everyone asks before it takes.
+    /// Whether it asks for what it grows by. In the paper's simulator everyone does.
+    pub taking: Taking,
+    /// How much of it is kept free. None where everyone asks before it takes.
     pub marks: Watermarks,
 }
 
-/// Each function waits so often for so long, evenly over its run.
+/// Whether a function that grows asks first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Taking {
+    /// It does, and waits until it is given more. It never has what is not there.
+    #[default]
+    Asked,
+    /// It takes memory, as on a real machine. That shows when all are looked at; then somebody
+    /// leaves for it. Only to begin and to come back from swap a function asks.
+    Unasked {
+        /// Between two looks.
+        look_ns: u64,
+    },
+}
+
+/// Each function waits so often for so long, evenly over its run or over the end of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoConfig {
     /// Waits of one invocation.
     pub waits: u32,
     /// Length of one.
     pub length_ns: u64,
+    /// The part of its run before which it does not wait.
+    pub after_percent: u8,
     /// Functions of classes above this one do not wait.
     pub up_to: ClassId,
 }
@@ -127,6 +145,7 @@ impl Default for MemoryConfig {
             marks: Watermarks::NONE,
             start: 100 * crate::workload::MB,
             growth: Growth::default(),
+            taking: Taking::Asked,
         }
     }
 }

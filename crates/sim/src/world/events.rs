@@ -20,6 +20,8 @@ pub(crate) enum Event {
     SwappedIn { slot: u32, generation: u32 },
     /// What the memory planner decides may be different now.
     PlanMemory { machine: u32 },
+    /// The memory of a machine's functions is looked at.
+    LookAtMemory { machine: u32 },
     /// A machine fails.
     Lose { machine: u32 },
     /// A machine comes back.

@@ -161,7 +161,7 @@ impl World {
         }
         if let Some(io) = self.io_of(&job)
             && job.io_done < io.waits
-            && io_point(&job, io.waits) <= job.progress_ns
+            && io_point(&job, io) <= job.progress_ns
         {
             self.jobs.get_mut(slot).io_done += 1;
             self.stop(slot, State::Io);
@@ -184,7 +184,7 @@ impl World {
         if let Some(io) = self.io_of(job)
             && job.io_done < io.waits
         {
-            next = next.min(io_point(job, io.waits));
+            next = next.min(io_point(job, io));
         }
         next.max(job.progress_ns)
     }
@@ -222,8 +222,11 @@ impl World {
     }
 }
 
-/// The progress at which the job's next wait outside begins: they lie evenly over its run.
-fn io_point(job: &Entry, waits: u32) -> u64 {
-    let at = u128::from(job.cpu_ns) * u128::from(job.io_done + 1) / u128::from(waits + 1);
+/// The progress at which the job's next wait outside begins: they lie evenly over its run, or over
+/// what is left of it after its first part.
+fn io_point(job: &Entry, io: IoConfig) -> u64 {
+    let before = u128::from(job.cpu_ns) * u128::from(io.after_percent) / 100;
+    let rest = u128::from(job.cpu_ns) - before;
+    let at = before + rest * u128::from(job.io_done + 1) / u128::from(io.waits + 1);
     u64::try_from(at).expect("a part of a u64")
 }

@@ -50,6 +50,9 @@ pub(crate) struct Entry {
     /// Its memory in RAM, on its way out, and in swap.
     pub(crate) resident: u64,
     pub(crate) swapped: u64,
+    /// What it had in RAM at the last look, and what it grew by before that, in a second.
+    pub(crate) looked: u64,
+    pub(crate) growth: u64,
 }
 
 impl Entry {
@@ -112,6 +115,8 @@ impl Jobs {
             level: 0,
             resident: 0,
             swapped: 0,
+            looked: 0,
+            growth: 0,
         };
         if index(slot) == self.entries.len() {
             self.entries.push(entry);

@@ -17,7 +17,7 @@ mod ram;
 mod sharing;
 mod usage;
 
-pub use config::{Checks, IoConfig, Keep, LossConfig, MemoryConfig, WorldConfig};
+pub use config::{Checks, IoConfig, Keep, LossConfig, MemoryConfig, Taking, WorldConfig};
 pub use outcome::{Completion, Counts, MachineUse, Outcome, Pressure, Sample};
 pub(crate) use ram::Sums;
 
@@ -284,6 +284,10 @@ impl World {
             }
             Event::PlanMemory { machine } => {
                 self.plan_memory_again(machine);
+                true
+            }
+            Event::LookAtMemory { machine } => {
+                self.look_at_memory(machine);
                 true
             }
             Event::Lose { machine } => {

@@ -12,7 +12,7 @@ use policy::memory::{Action, Holder, Planner, Rank, Standing, View, Whereabouts}
 
 use super::events::Event;
 use super::jobs::{Entry, Jobs, State};
-use super::{MemoryConfig, World, index};
+use super::{MemoryConfig, Taking, World, index};
 use crate::memory::Growth;
 use crate::scheduler::Input;
 use crate::workload::MB;
@@ -44,6 +44,8 @@ struct Site {
     planner: Planner,
     /// When the planner is asked again, though nothing happens.
     armed_ns: u64,
+    /// A look is planned.
+    is_looked_at: bool,
     /// In use, what is on its way out included.
     used: u64,
     leaving: u64,
@@ -71,6 +73,7 @@ impl Site {
         Self {
             planner: Planner::new(config.marks),
             armed_ns: u64::MAX,
+            is_looked_at: false,
             used: 0,
             leaving: 0,
             swapped: 0,
@@ -118,8 +121,13 @@ impl Ram {
         let of = |part: fn(&Entry) -> u64| -> u64 {
             site.holders.values().map(|&slot| part(jobs.get(slot))).sum()
         };
+        let ram = match self.config.taking {
+            Taking::Asked => self.config.ram,
+            // What is taken unasked may be more than there is.
+            Taking::Unasked { .. } => u64::MAX,
+        };
         Sums {
-            ram: self.config.ram,
+            ram,
             used: site.used,
             held: of(|job| job.resident) + site.leaving,
             swap: self.config.swap,
@@ -174,7 +182,7 @@ fn holder_of(config: &MemoryConfig, job: &Entry, standing: Standing) -> Holder {
         resident: Bytes64(job.resident),
         swapped: Bytes64(job.swapped),
         wants: Bytes64(wants(config, job)),
-        growth: Bytes64(0),
+        growth: Bytes64(job.growth),
         standing,
         whereabouts: if job.swapped > 0 { Whereabouts::Swap } else { Whereabouts::Ram },
         fixed: false,
@@ -201,10 +209,21 @@ impl World {
         let site = &ram.sites[index(job.machine)];
         let rank = rank(&job);
         let is_first = site.waiting.last().is_none_or(|&(other, _)| other <= rank);
-        let left = (ram.config.ram - site.used).checked_sub(needed);
-        if is_first && left.is_some_and(|left| left >= site.planner.high_mark(total).0) {
-            // The planner would say the same.
+        let left = ram.config.ram.saturating_sub(site.used).checked_sub(needed);
+        // The planner would say the same.
+        let is_plenty =
+            is_first && left.is_some_and(|left| left >= site.planner.high_mark(total).0);
+        let may = match ram.config.taking {
+            Taking::Asked => false,
+            Taking::Unasked { .. } if job.is_executing() => true,
+            Taking::Unasked { .. } if job.resident + job.swapped == 0 => {
+                self.viewed(job.machine, |planner, view| planner.admits(rank, view))
+            }
+            Taking::Unasked { .. } => false,
+        };
+        if is_plenty || may {
             self.site(job.machine).waiting.remove(&(rank, slot));
+            self.look_soon(job.machine);
             return self.take_memory(slot, needed);
         }
         self.site(job.machine).waiting.insert((rank, slot));
@@ -291,10 +310,18 @@ impl World {
 
     /// What the planner says of the machine as it is.
     fn planned(&mut self, machine: u32) -> Vec<Action> {
+        let now = Timestamp(self.now_ns);
+        let ram = self.ram.as_mut().expect("memory is followed");
+        let mut actions = std::mem::take(&mut ram.actions);
+        self.viewed(machine, |planner, view| planner.plan(now, view, &mut actions));
+        actions
+    }
+
+    /// Shows the planner the machine as it is.
+    fn viewed<T>(&mut self, machine: u32, ask: impl FnOnce(&mut Planner, &View<'_>) -> T) -> T {
         let ram = self.ram.as_mut().expect("memory is followed");
         let config = ram.config;
-        let (mut actions, mut holders) =
-            (std::mem::take(&mut ram.actions), std::mem::take(&mut ram.holders));
+        let mut holders = std::mem::take(&mut ram.holders);
         let site = &mut ram.sites[index(machine)];
         let is_next = |(_, slot): &(&Rank, &u32)| self.jobs.get(**slot).state == State::Ready;
         let next = site.holders.iter().rev().find(is_next).map(|(_, slot)| *slot);
@@ -328,10 +355,42 @@ impl World {
             holders: &holders,
             idle: &[],
         };
-        site.planner.plan(Timestamp(self.now_ns), &view, &mut actions);
+        let answer = ask(&mut site.planner, &view);
         holders.clear();
         ram.holders = holders;
-        actions
+        answer
+    }
+
+    /// Memory was taken unasked: that shows at the next look.
+    fn look_soon(&mut self, machine: u32) {
+        let now_ns = self.now_ns;
+        let ram = self.ram.as_mut().expect("memory is followed");
+        let Taking::Unasked { look_ns } = ram.config.taking else { return };
+        let site = &mut ram.sites[index(machine)];
+        if !std::mem::replace(&mut site.is_looked_at, true) {
+            self.agenda.plan((now_ns / look_ns + 1) * look_ns, Event::LookAtMemory { machine });
+        }
+    }
+
+    /// Looks at what each function of the machine has, and plans. Again soon, while any grows.
+    pub(super) fn look_at_memory(&mut self, machine: u32) {
+        let ram = self.ram.as_mut().expect("memory is followed");
+        let Taking::Unasked { look_ns } = ram.config.taking else { return };
+        let site = &mut ram.sites[index(machine)];
+        site.is_looked_at = false;
+        let mut anyone_grows = false;
+        for &slot in site.holders.values() {
+            let job = self.jobs.get_mut(slot);
+            let grown =
+                if job.is_executing() { job.resident.saturating_sub(job.looked) } else { 0 };
+            job.growth = grown.saturating_mul(1_000_000_000) / look_ns;
+            job.looked = job.resident;
+            anyone_grows |= grown > 0;
+        }
+        self.plan_memory(machine, None);
+        if anyone_grows {
+            self.look_soon(machine);
+        }
     }
 
     /// Gives a waiting job what it wants.
@@ -361,6 +420,7 @@ impl World {
         let per_s = self.ram.as_ref().expect("memory is followed").config.swap_out_per_s;
         let entry = self.jobs.get_mut(slot);
         entry.resident = 0;
+        entry.looked = 0;
         entry.swapped += bytes;
         let site = self.site(job.machine);
         site.swapped += bytes;
@@ -414,6 +474,8 @@ impl World {
         site.holders.insert(rank(&job), slot);
         let entry = self.jobs.get_mut(slot);
         entry.resident += needed;
+        // What comes back is no growth.
+        entry.looked += entry.swapped;
         entry.swapped = 0;
         let generation = entry.generation;
         self.tell_memory(job.machine);
@@ -446,8 +508,8 @@ impl World {
         site.set_used(now_ns, used);
         site.swapped -= job.swapped;
         let entry = self.jobs.get_mut(slot);
-        entry.resident = 0;
-        entry.swapped = 0;
+        (entry.resident, entry.swapped) = (0, 0);
+        (entry.looked, entry.growth) = (0, 0);
         self.tell_memory(job.machine);
         self.freed.push(job.machine);
     }

@@ -215,6 +215,18 @@ pub(super) fn plain(folder: &Path, quick: bool) -> anyhow::Result<Coded> {
     one_coding(folder, PLAIN.0, PLAIN.1, moved_mib(quick))
 }
 
+/// How long one function takes to fill one MiB.
+pub(super) fn fill(folder: &Path, quick: bool) -> anyhow::Result<Duration> {
+    let mib = moved_mib(quick);
+    let lab = Lab::open(folder, mib, Coding::Plain, 8)?;
+    let begun = Instant::now();
+    let id = lab.start(format!("{mib} 1000000 0 1"));
+    lab.filled(id, mib)?;
+    let took = begun.elapsed();
+    lab.end(id)?;
+    Ok(took / u32::try_from(mib).unwrap_or(u32::MAX))
+}
+
 pub(super) fn measure(folder: &Path, quick: bool) -> anyhow::Result<Figures> {
     let mib = moved_mib(quick);
     let (disk_write_mb_s, disk_read_mb_s) = disk(folder, mib)?;

@@ -17,6 +17,8 @@ use serde_json::Value;
 use super::super::data_dir;
 use super::super::functions::{Function, LOWEST, Runtime, TOP, Task, spin_millis};
 use super::device::{MIB, millis};
+use super::order::Order;
+use super::tail::Tail;
 use crate::load::closed::{self, MakeRequest, Pressure};
 use crate::load::connection::{Connection, invoke};
 use crate::load::generator::{self, Settings};
@@ -26,7 +28,7 @@ use crate::load::report::{ClassLabel, Run};
 use crate::load::server::raise_open_files;
 
 /// The class above the lowest: of both, some functions hold memory.
-const LOW: &str = "economy";
+pub(super) const LOW: &str = "economy";
 const TOP_SHARE: f64 = 0.3;
 const TOP_CPU_MS: u32 = 2;
 const SEED: u64 = 11;
@@ -113,10 +115,18 @@ pub(super) struct Figures {
     /// From the first arrival to the last answer.
     pub(super) makespan_s: f64,
     pub(super) slowdown_mean: f64,
+    /// Of the lowest class, and of the one above it.
+    pub(super) slowdowns: [f64; 2],
     pub(super) cpu_s: f64,
+    /// What the low class had in RAM, in the mean over the makespan.
+    pub(super) memory_mean_bytes: f64,
+    /// Whether those who were swapped out or killed were of the lowest class there was.
+    pub(super) order: Option<Order>,
     pub(super) top_p99_calm_ms: Option<f64>,
     pub(super) top_p99_pressed_ms: Option<f64>,
     pub(super) top_p99_ratio: Option<f64>,
+    /// The slowest hundredth of the top-class calls under pressure.
+    pub(super) top_tail: Tail,
     pub(super) top_errors: u64,
     pub(super) top_swapped: u64,
     pub(super) top_killed: u64,
@@ -153,8 +163,14 @@ impl Figures {
             self.top_swapped,
             self.top_killed,
         );
-        for (class, outs, bytes, kills) in &self.classes {
+        self.top_tail.show();
+        for (class, outs, bytes, kills) in self.classes.iter().filter(|of| of.1 + of.3 > 0) {
             println!("  {class}: {outs} swapped out ({} MiB), {kills} killed", bytes / MIB);
+        }
+        if let Some(Order { looked_at, out_of_order }) = self.order {
+            println!(
+                "  of {looked_at} swapped out or killed, {out_of_order} while a lower class had memory"
+            );
         }
         println!(
             "  memory at most {} MiB of {} MiB; the process {} MiB",
@@ -174,10 +190,20 @@ impl Figures {
 
 /// One low-class call that ended.
 struct Ended {
+    class: &'static str,
     right: bool,
     answered: bool,
     took: Duration,
     cpu: Duration,
+    byte_seconds: u64,
+}
+
+/// What is looked at when all have ended.
+struct Afterwards {
+    status: Value,
+    process_peak_bytes: Option<u64>,
+    order: Option<Order>,
+    top_tail: Tail,
 }
 
 pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures> {
@@ -217,15 +243,33 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     });
     let settings =
         Settings { address, in_flight_max: raise_open_files() / 2, drain: Duration::from_secs(2) };
+    let pressed_ms = unix_ms() + millis_of(calm);
     let measured = generator::run(&plan, settings, |_| {})?;
     let low = low.join().map_err(|_| anyhow::anyhow!("the low calls panicked"))??;
     platform.check()?;
     let run = Run::new(policy, &plan, &ClassLabel::default_list(), &measured);
     let status: Value = serde_json::from_str(&platform.print_of(&["top", "--once", "--json"])?)
         .context("read the status")?;
+    let by_class = scenario.manner == Manner::ByClass;
+    let order = by_class.then(|| Order::load(&platform, &HOLDERS)).transpose()?;
+    let top_tail = Tail::load(&platform, pressed_ms)?;
     let process_peak_bytes = process_peak(platform.process_id());
     drop(platform);
-    Ok(figures(scenario, &run, &low, &status, process_peak_bytes, group.as_ref()))
+    let afterwards = Afterwards { status, process_peak_bytes, order, top_tail };
+    Ok(figures(scenario, &run, &low, afterwards, group.as_ref()))
+}
+
+/// The functions that hold memory, by class.
+const HOLDERS: [&str; 2] = ["hold-lowest", "hold-low"];
+
+/// Now, as the platform tells when a call arrived.
+fn unix_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    millis_of(now.unwrap_or_default())
+}
+
+fn millis_of(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn functions(runtime: Runtime) -> Vec<Function> {
@@ -237,8 +281,8 @@ fn functions(runtime: Runtime) -> Vec<Function> {
     };
     vec![
         function("top", Task::Spin, TOP),
-        function("hold-lowest", Task::Hold, LOWEST),
-        function("hold-low", Task::Hold, LOW),
+        function(HOLDERS[0], Task::Hold, LOWEST),
+        function(HOLDERS[1], Task::Hold, LOW),
     ]
 }
 
@@ -312,7 +356,7 @@ fn low_calls(
             let right = right.context("every seed has an answer")?;
             // The lower class first and last, so that order of arrival is not order of class.
             let (name, class) =
-                if index % 2 == 0 { ("hold-lowest", LOWEST) } else { ("hold-low", LOW) };
+                if index % 2 == 0 { (HOLDERS[0], LOWEST) } else { (HOLDERS[1], LOW) };
             let payload = payload(scenario, seed, scenario.sleep);
             calls.spawn(async move {
                 let mut connection = Connection::open(address).await?;
@@ -321,10 +365,12 @@ fn low_calls(
                 let receipt = crate::load::receipt::Receipt::parse(&answer).ok();
                 let answered = answer.error_code().is_none();
                 anyhow::Ok(Ended {
+                    class,
                     answered,
                     right: answered && answer.body == right,
                     took: begun.elapsed(),
                     cpu: receipt.map(|receipt| receipt.cpu()).unwrap_or_default(),
+                    byte_seconds: receipt.map_or(0, |receipt| receipt.byte_seconds()),
                 })
             });
         }
@@ -340,13 +386,12 @@ fn figures(
     scenario: &Scenario,
     run: &Run,
     low: &(Vec<Ended>, Duration),
-    status: &Value,
-    process_peak_bytes: Option<u64>,
+    afterwards: Afterwards,
     group: Option<&Group>,
 ) -> Figures {
     let (ended, makespan) = (&low.0, low.1);
     let top = run.classes.iter().find(|class| class.class == TOP);
-    let memory = &status["memory"];
+    let memory = &afterwards.status["memory"];
     let classes: Vec<(String, u64, u64, u64)> = memory["classes"]
         .as_array()
         .map(Vec::as_slice)
@@ -362,13 +407,14 @@ fn figures(
     let alone = |call: &Ended| {
         call.cpu.as_secs_f64() + scenario.sleep.as_secs_f64() * f64::from(scenario.rounds)
     };
-    let slowdowns: Vec<f64> = ended
-        .iter()
-        .filter(|call| call.answered)
-        .map(|call| call.took.as_secs_f64() / alone(call))
-        .collect();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let slowdown_mean = slowdowns.iter().sum::<f64>() / slowdowns.len().max(1) as f64;
+    let slowdown = |of: &dyn Fn(&Ended) -> bool| {
+        let answered = || ended.iter().filter(|call| call.answered && of(call));
+        let sum: f64 = answered().map(|call| call.took.as_secs_f64() / alone(call)).sum();
+        sum / answered().count().max(1) as f64
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let byte_seconds = ended.iter().map(|call| call.byte_seconds).sum::<u64>() as f64;
     let place = match scenario.runtime {
         Runtime::Wasm => "swap",
         Runtime::Process => "system_swap",
@@ -385,11 +431,15 @@ fn figures(
         completed: ended.iter().filter(|call| call.answered).count() as u64,
         right: ended.iter().filter(|call| call.right).count() as u64,
         makespan_s: millis(makespan) / 1_000.0,
-        slowdown_mean,
+        slowdown_mean: slowdown(&|_| true),
+        slowdowns: [LOWEST, LOW].map(|class| slowdown(&|call| call.class == class)),
+        memory_mean_bytes: byte_seconds / makespan.as_secs_f64(),
+        order: afterwards.order,
         cpu_s: ended.iter().map(|call| call.cpu.as_secs_f64()).sum(),
         top_p99_calm_ms: top.and_then(|top| top.calm.p99_ms),
         top_p99_pressed_ms: top.and_then(|top| top.overload.p99_ms),
         top_p99_ratio: top.and_then(|top| top.overload.slowdown),
+        top_tail: afterwards.top_tail,
         top_errors: top.map_or(0, |top| top.calm.errors + top.overload.errors),
         top_swapped: of_top.1,
         top_killed: of_top.3,
@@ -399,7 +449,7 @@ fn figures(
         swap_zero_bytes: swap("zeros"),
         memory_peak_bytes: memory["peak"].as_u64().unwrap_or(0),
         memory_limit_bytes: scenario.memory,
-        process_peak_bytes,
+        process_peak_bytes: afterwards.process_peak_bytes,
         group_limit_bytes: group.map(|group| group.limit),
         group_peak_bytes: group.and_then(Group::peak),
         group_kills: group.and_then(Group::kills),
