@@ -154,9 +154,19 @@ impl Cluster {
 
     /// The cluster in words.
     pub(super) fn describe(&self) -> String {
+        self.describe_with(&[self.machines])
+    }
+
+    /// The same where the numbers of machines are others.
+    pub(super) fn describe_with(&self, machines: &[u32]) -> String {
+        let numbers: Vec<String> = machines.iter().map(u32::to_string).collect();
+        let noun = if machines == [1] { "machine" } else { "machines" };
         let mut out = format!(
-            "{} machines × {} cores, {} shards, k = {}",
-            self.machines, self.cores, self.shards, self.k
+            "{} {noun} × {} cores, {} shards, k = {}",
+            numbers.join(" or "),
+            self.cores,
+            self.shards,
+            self.k
         );
         if let Some(ram) = self.ram_gb {
             let speed = if self.swap_mb_s > 0.0 {

@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let title = "What was recorded, under other machines, classes or policies";
     let mut results = Results::new("replay", title, &args.runs.seeds());
-    let about = format!("{} (machines as stated)", args.cluster.describe());
+    let about = args.cluster.describe_with(&machines);
     results.notes = vec![about.clone(), sim::workload::Workload::recipe(&recording)];
     let mut merged: Option<Comparison> = None;
     for &machines in &machines {
@@ -88,14 +88,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             world.machines = machines.max(1);
             let policies = entries(&args.policies, args.cluster.k)?;
             let config = CompareConfig { world, policies, seeds: args.runs.seeds(), tick_ns: None };
-            let label = format!("{machines} machines");
+            let label =
+                if machines == 1 { "1 machine".into() } else { format!("{machines} machines") };
             let comparison = progress::with(args.runs.threads, &label, |runner| {
                 replay(&config, variant, runner)
             });
             let at = BTreeMap::from([("machines", json!(machines)), ("classes", json!(name))]);
             results.add(&comparison, &at);
             let suffix = if variants.len() > 1 { format!(", {name}") } else { String::new() };
-            add(&mut merged, comparison, &format!(", {machines} machines{suffix}"));
+            add(&mut merged, comparison, &format!(", {label}{suffix}"));
         }
     }
     let mut merged = merged.context("simulate anything")?;
