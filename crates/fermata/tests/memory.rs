@@ -137,7 +137,8 @@ fn a_server_in_a_real_control_group_outlives_functions_that_fill_it() {
     assert_eq!(group.number("memory.oom_control", "memory.events"), 0, "the kernel killed");
     let whole = group.number("memory.max_usage_in_bytes", "memory.peak");
     assert!(whole <= (MEMORY + MARGIN) * MIB, "{whole}");
-    let most = MEMORY * MIB + model::limits::MEMORY_OVER_BYTES_MAX;
+    // With swap half of what is allowed is enough: nobody has to be killed first.
+    let most = MEMORY * MIB + model::limits::MEMORY_OVER_BYTES_MAX / 2;
     assert!(peak <= most, "functions had {} MiB", peak / MIB);
     drop(server);
 }

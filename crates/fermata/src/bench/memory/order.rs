@@ -1,4 +1,5 @@
-//! Whether memory was taken strictly by class: read from what the platform says of each function.
+//! Whether memory was taken strictly by class, and how fast it moved: read from what the platform says
+//! of each function.
 //!
 //! A function that was swapped out or killed was of the wrong class if one of a lower class had
 //! memory in RAM then. Times are known to a few milliseconds, and the platform looks at memory every
@@ -25,6 +26,9 @@ pub(super) struct Order {
     pub(super) looked_at: usize,
     /// Of them, while one of a lower class had memory in RAM.
     pub(super) out_of_order: usize,
+    /// How fast memory moved out and back, while it moved; none where none did.
+    pub(super) out_mb_s: Option<f64>,
+    pub(super) in_mb_s: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +53,8 @@ struct Invocation {
 struct Step {
     after_us: u64,
     what: String,
+    #[serde(default)]
+    why: String,
 }
 
 impl Order {
@@ -79,8 +85,26 @@ impl Order {
                 );
             }
         }
-        Self { looked_at, out_of_order }
+        let rate = |what: &str| {
+            let steps = all.iter().flat_map(|one| &one.steps).filter(|step| step.what == what);
+            let (bytes, seconds) = steps
+                .filter_map(|step| moved(&step.why))
+                .fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            (seconds > 0.0).then(|| bytes / 1e6 / seconds)
+        };
+        let (out_mb_s, in_mb_s) = (rate("swapped-out"), rate("swapped-in"));
+        Self { looked_at, out_of_order, out_mb_s, in_mb_s }
     }
+}
+
+/// Bytes and seconds of a step that says `268435456 bytes in 312.5ms`.
+fn moved(why: &str) -> Option<(f64, f64)> {
+    let (bytes, took) = why.split_once(" bytes in ")?;
+    let units = [("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9), ("s", 1.0)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        Some(took.strip_suffix(unit)?.parse::<f64>().ok()? * seconds)
+    })?;
+    Some((bytes.parse().ok()?, seconds))
 }
 
 impl Invocation {
@@ -121,7 +145,11 @@ mod tests {
     use super::*;
 
     fn invocation(class: &str, steps: &[(u64, &str)]) -> Invocation {
-        let step = |&(ms, what): &(u64, &str)| Step { after_us: ms * 1_000, what: what.to_owned() };
+        let step = |&(ms, what): &(u64, &str)| Step {
+            after_us: ms * 1_000,
+            what: what.to_owned(),
+            why: "2000000 bytes in 40.0ms".to_owned(),
+        };
         Invocation {
             class: class.to_owned(),
             arrived_ms: 7,
@@ -141,6 +169,15 @@ mod tests {
         check(&[(0, "began"), (500, "swap-out"), (900, "swapped-in"), (2_000, "ended")], 1);
         check(&[(950, "began"), (2_000, "ended")], 0);
         check(&[(0, "began"), (1_010, "swap-out")], 0);
+    }
+
+    #[test]
+    fn memory_moves_as_fast_as_the_steps_say() {
+        let steps = [(0, "began"), (10, "swap-out"), (50, "swapped-out"), (90, "swapped-out")];
+        let found = Order::of(&[invocation(LOW, &steps)]);
+        assert_eq!((found.out_mb_s.map(f64::round), found.in_mb_s), (Some(50.0), None));
+        assert_eq!(moved("3 bytes in 1.5s"), Some((3.0, 1.5)));
+        assert_eq!(moved("it stays in memory: swap is full"), None);
     }
 
     impl Invocation {

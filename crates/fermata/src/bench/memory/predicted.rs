@@ -11,6 +11,7 @@ use sim::world::{Completion, IoConfig, MemoryConfig, Taking};
 use sim::{WorldConfig, find, simulate as play};
 
 use super::device;
+use super::order::Order;
 use super::pressure::{self, Scenario};
 
 /// Predicted and measured, side by side.
@@ -44,8 +45,8 @@ const LOOK_NS: u64 = 10_000_000;
 const TOP_CPU_NS: u64 = 2_000_000;
 const TOP_CLASS: ClassId = ClassId(4);
 
-/// Plays the scenario with the CPU time and the bandwidth that were measured, and with memory that
-/// is taken as fast as one function fills it alone.
+/// Plays the scenario with the CPU time and the bandwidth that were measured, with nothing to swap the
+/// disk's alone, and with memory that is taken as fast as one function fills it alone.
 pub(super) fn simulate(
     scenario: &Scenario,
     measured: &pressure::Figures,
@@ -56,6 +57,10 @@ pub(super) fn simulate(
     let each_s = measured.cpu_s / count(scenario.functions);
     let fill_s = fill_mib.as_secs_f64() * count(scenario.each_mib);
     let fill_percent = percent(fill_s / each_s);
+    // Beside functions that compute and a top class that comes and goes, memory moves slower than alone.
+    let rate = |of: fn(&Order) -> Option<f64>, alone: f64| {
+        measured.order.as_ref().and_then(of).unwrap_or(alone) * 1e6
+    };
     let config = WorldConfig {
         machines: 1,
         cores,
@@ -63,8 +68,8 @@ pub(super) fn simulate(
         memory: Some(MemoryConfig {
             ram: scenario.memory,
             swap: scenario.swap,
-            swap_out_per_s: bytes(plain.out_mb_s * 1e6),
-            swap_in_per_s: bytes(plain.in_mb_s * 1e6),
+            swap_out_per_s: bytes(rate(|order| order.out_mb_s, plain.out_mb_s)),
+            swap_in_per_s: bytes(rate(|order| order.in_mb_s, plain.in_mb_s)),
             start: 1 << 20,
             growth: Growth::First { percent: fill_percent },
             taking: Taking::Unasked { look_ns: LOOK_NS },

@@ -26,6 +26,7 @@ use crate::load::plan::{Payload, Phase, Plan, Stream};
 use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
 use crate::load::report::{ClassLabel, Run};
 use crate::load::server::raise_open_files;
+use crate::load::statistics::Sample;
 
 /// The class above the lowest: of both, some functions hold memory.
 pub(super) const LOW: &str = "economy";
@@ -167,9 +168,12 @@ impl Figures {
         for (class, outs, bytes, kills) in self.classes.iter().filter(|of| of.1 + of.3 > 0) {
             println!("  {class}: {outs} swapped out ({} MiB), {kills} killed", bytes / MIB);
         }
-        if let Some(Order { looked_at, out_of_order }) = self.order {
+        if let Some(Order { looked_at, out_of_order, out_mb_s, in_mb_s }) = self.order {
             println!(
-                "  of {looked_at} swapped out or killed, {out_of_order} while a lower class had memory"
+                "  of {looked_at} swapped out or killed, {out_of_order} while a lower class had \
+                 memory; moved at {:.0} MB/s out, {:.0} MB/s in",
+                out_mb_s.unwrap_or(f64::NAN),
+                in_mb_s.unwrap_or(f64::NAN)
             );
         }
         println!(
@@ -233,7 +237,7 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
         }
     }
     let expected = expected(&platform, scenario)?;
-    let plan = plan(&platform, scenario)?;
+    let mut plan = plan(&platform, scenario)?;
     let address = platform.address();
     let low_scenario = scenario.clone();
     let calm = scenario.calm;
@@ -244,15 +248,16 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let settings =
         Settings { address, in_flight_max: raise_open_files() / 2, drain: Duration::from_secs(2) };
     let pressed_ms = unix_ms() + millis_of(calm);
-    let measured = generator::run(&plan, settings, |_| {})?;
+    let mut measured = generator::run(&plan, settings, |_| {})?;
     let low = low.join().map_err(|_| anyhow::anyhow!("the low calls panicked"))??;
+    end_pressure(&mut plan, &mut measured.samples, low.1);
     platform.check()?;
     let run = Run::new(policy, &plan, &ClassLabel::default_list(), &measured);
     let status: Value = serde_json::from_str(&platform.print_of(&["top", "--once", "--json"])?)
         .context("read the status")?;
     let by_class = scenario.manner == Manner::ByClass;
     let order = by_class.then(|| Order::load(&platform, &HOLDERS)).transpose()?;
-    let top_tail = Tail::load(&platform, pressed_ms)?;
+    let top_tail = Tail::load(&platform, pressed_ms..pressed_ms + millis_of(low.1))?;
     let process_peak_bytes = process_peak(platform.process_id());
     drop(platform);
     let afterwards = Afterwards { status, process_peak_bytes, order, top_tail };
@@ -261,6 +266,19 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
 
 /// The functions that hold memory, by class.
 const HOLDERS: [&str; 2] = ["hold-lowest", "hold-low"];
+
+/// Pressure is over when the low class has ended: what came later is of a phase of its own.
+fn end_pressure(plan: &mut Plan, samples: &mut [Sample], makespan: Duration) {
+    let Some(after) = plan.phases[1].length.checked_sub(makespan) else { return };
+    plan.phases[1].length = makespan;
+    plan.phases.push(Phase { name: "after", length: after });
+    for stream in &mut plan.streams {
+        stream.rates_per_s.extend(stream.rates_per_s.last().copied());
+    }
+    for sample in samples {
+        sample.phase = plan.phase_at(sample.intended);
+    }
+}
 
 /// Now, as the platform tells when a call arrived.
 fn unix_ms() -> u64 {

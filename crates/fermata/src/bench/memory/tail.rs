@@ -1,5 +1,7 @@
 //! Where the slowest top-class calls spent their time, by what the platform says of each.
 
+use std::ops::Range;
+
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +58,8 @@ struct Times {
 }
 
 impl Tail {
-    /// Of those that arrived after `since_ms`.
-    pub(super) fn load(platform: &Platform, since_ms: u64) -> anyhow::Result<Self> {
+    /// Of those that arrived then, in milliseconds since 1970.
+    pub(super) fn load(platform: &Platform, when: Range<u64>) -> anyhow::Result<Self> {
         let (mut all, mut before): (Vec<Item>, Option<String>) = (Vec::new(), None);
         loop {
             let mut arguments =
@@ -69,8 +71,8 @@ impl Tail {
                 .context("read the invocations")?;
             let Some(last) = page.items.last() else { break };
             before = Some(last.id.clone());
-            let is_over = last.arrived_ms < since_ms;
-            all.extend(page.items.into_iter().filter(|item| item.arrived_ms >= since_ms));
+            let is_over = last.arrived_ms < when.start;
+            all.extend(page.items.into_iter().filter(|item| when.contains(&item.arrived_ms)));
             if is_over {
                 break;
             }
