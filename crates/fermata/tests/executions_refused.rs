@@ -82,6 +82,42 @@ fn tokens_of_others_used_up_and_out_of_time_are_refused() {
 }
 
 #[test]
+fn an_execution_without_budget_waits_and_goes_on_with_one() {
+    let server = Server::with_keys(&[]);
+    let admin = server.admin_key();
+    let as_admin = |args: &[&str]| {
+        let said = server.run_as(Some(&admin), args);
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+        said.out
+    };
+    as_admin(&["tenant", "create", "acme"]);
+    let key = as_admin(&["key", "create", "--tenant", "acme", "--label", "x"]).trim().to_owned();
+    let own = |args: &[&str]| server.run_as(Some(&key), args);
+    let folder = tempfile::tempdir().unwrap();
+    let chain = file(folder.path(), "chain.sequence.json", br#"{"sequence": ["empty", "empty"]}"#);
+    assert_eq!(own(&["deploy", &guest("empty"), "--name", "empty"]).code, 0);
+    assert_eq!(own(&["deploy", &guest("paced"), "--name", "paced", "--durable"]).code, 0);
+    assert_eq!(own(&["deploy", &chain, "--name", "chain"]).code, 0);
+    as_admin(&["tenant", "update", "acme", "--budget", "0"]);
+    // A call of its own, and a turn.
+    assert_eq!(own(&["executions", "start", "chain", "--name", "c"]).code, 0);
+    assert_eq!(own(&["executions", "start", "paced", "0 1", "--name", "p"]).code, 0);
+    assert_eq!(own(&["executions", "signal", "p", "go"]).code, 0);
+    check(&own(&["invoke", "empty", "1"]), "over-budget");
+    let stands = |name: &str, word: &str| {
+        let said = own(&["executions", "show", name]);
+        assert!(said.out.lines().next().unwrap_or_default().contains(word), "{said:?}");
+    };
+    stands("c", "suspended");
+    stands("p", "running");
+    as_admin(&["tenant", "update", "acme", "--budget", "unlimited"]);
+    for name in ["c", "p"] {
+        let said = own(&["executions", "wait", name]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+}
+
+#[test]
 fn what_is_over_the_cap_is_refused_everywhere_and_takes_nothing_along() {
     let server = Server::dev(&["--payload-max", "64K"]);
     server.ok(&["deploy", &guest("paced"), "--name", "paced", "--durable"]);

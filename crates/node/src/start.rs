@@ -380,10 +380,13 @@ fn make_writer(inner: &Inner, observer: Option<Observer>) -> Writer {
     }
 }
 
-/// A named thread of the control plane, above all functions where that is permitted.
+/// A named thread of the control plane, above all functions where that is permitted. What it calls
+/// may spawn tasks: what is refused is tried again later by one.
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     let builder = std::thread::Builder::new().name(name.to_owned());
+    let tokio = tokio::runtime::Handle::current();
     let spawned = builder.spawn(move || {
+        let _inside = tokio.enter();
         // Without the right to it the thread stays an ordinary one; start-up has said so.
         let _ = kernel::apply(0, kernel::CONTROL);
         work();

@@ -26,6 +26,8 @@ use crate::inner::{Attempt, Inner, Wanted, check_depth, parse_target};
 
 /// Wait before something that was refused for load, budget or the store is tried again.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// The same at the most: a budget may be raised long before its month ends.
+const REFUSED_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What an effect needs besides itself.
 #[derive(Clone)]
@@ -155,8 +157,9 @@ impl Scene {
 
     pub(super) fn retry(&self, effect: Effect, after: Option<Duration>) {
         let (thread, execution) = (self.thread.clone(), self.execution);
+        let wait = after.unwrap_or(REFUSED_WAIT).min(REFUSED_WAIT_MAX);
         tokio::spawn(async move {
-            tokio::time::sleep(after.unwrap_or(REFUSED_WAIT)).await;
+            tokio::time::sleep(wait).await;
             let _ = thread.send(Message::Retry(execution, effect));
         });
     }
