@@ -81,6 +81,9 @@ pub const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// Bytes of a payload that an execution's state holds itself; larger ones are kept apart and named
 /// by their hash.
 pub const PAYLOAD_INLINE_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a memory image from which on it is written before the step that refers to it, and not
+/// with it, where the store is quicker so.
+pub const IMAGE_STAGED_BYTES_MIN: usize = 256 << 10;
 /// Bytes of payloads that an execution's state holds itself in all; above, only payloads of
 /// [`PAYLOAD_INLINE_BYTES_FULL`] are taken in.
 pub const STATE_INLINE_BYTES_MAX: u64 = 256 << 10;

@@ -64,7 +64,18 @@ pub trait Store: Send + Sync {
     /// `NotFound`; `Corrupt` where what is stored has another hash.
     fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>>;
 
-    /// Removes blobs that no version uses.
+    /// Keeps large content before the commit of the step that will refer to it, where that is quicker
+    /// than bringing it with the commit; its hash then. A sweep passes over it until that commit, for
+    /// an hour at the most. None: the commit is to bring it.
+    ///
+    /// # Errors
+    /// `Full`, `Transient`, `Io`.
+    fn stage_blob(&self, bytes: &[u8]) -> Result<Option<BlobHash>> {
+        let _ = bytes;
+        Ok(None)
+    }
+
+    /// Removes blobs that no version and no execution uses.
     ///
     /// # Errors
     /// `Transient`, `Io`. What was removed before the error stays removed.

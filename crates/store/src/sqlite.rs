@@ -7,6 +7,7 @@
 mod blobs;
 mod connection;
 mod lock;
+mod staging;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -185,6 +186,11 @@ impl Store for SqliteStore {
         self.blobs.put(hash, bytes)
     }
 
+    fn stage_blob(&self, bytes: &[u8]) -> Result<Option<BlobHash>> {
+        // In a file each byte is written once, and not to the log of the database before.
+        self.blobs.stage(bytes).map(Some)
+    }
+
     fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>> {
         match self.read(|session| rows::get(session, hash))? {
             Some(bytes) => Ok(bytes),
@@ -268,7 +274,13 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Committed>> {
         let packed: Vec<_> = items.iter().map(Packed::of_item).collect();
         let around = Around { options: &self.options, has_file: &|hash| self.blobs.contain(hash) };
-        self.write(|session| executions::commit(session, leases, items, &packed, &around))
+        let done =
+            self.write(|session| executions::commit(session, leases, items, &packed, &around))?;
+        let applied =
+            |(item, done): (_, &Committed)| matches!(done, Committed::Applied(_)).then_some(item);
+        let applied = items.iter().zip(&done).filter_map(applied);
+        self.blobs.settle(applied.flat_map(ExecutionCommit::blobs_wanted));
+        Ok(done)
     }
 
     fn execution(&self, tenant: &TenantName, id: ExecutionId) -> Result<Execution> {

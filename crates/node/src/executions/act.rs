@@ -13,6 +13,7 @@ use engine::{
 use model::suspend::{InvokeMode, OpId, Resolution, Step};
 use model::{
     ClassId, ExecutionId, Failure, FailureKind, FunctionName, InvocationId, TenantName, Version,
+    limits,
 };
 use runtime::{DurableTurn, Ended};
 use store::{BlobHash, Mode};
@@ -266,19 +267,47 @@ impl Scene {
         let (used, kept) = (totals(&done), done.kept.take());
         let end = match done.outcome {
             Err(failure) => TurnEnd::Failed(failure),
-            Ok(Ended::Suspended { step, image }) => TurnEnd::Ended(turned(image.into(), step)),
+            Ok(Ended::Suspended { step, image })
+                if image.len() >= limits::IMAGE_STAGED_BYTES_MIN =>
+            {
+                self.clone().stage(key, (step, image), used, kept);
+                return;
+            }
+            Ok(Ended::Suspended { step, image }) => {
+                TurnEnd::Ended(turned(Payload::Inline(image.into()), step))
+            }
             Ok(Ended::Answer(answer)) if is_explicit => {
                 match explicit::parse(&answer, self.inner.clock.now()) {
-                    Ok((step, state)) => TurnEnd::Ended(turned(state, step)),
+                    Ok((step, state)) => TurnEnd::Ended(turned(state.into(), step)),
                     Err(failure) => TurnEnd::Failed(failure),
                 }
             }
             Ok(Ended::Answer(answer)) => {
-                TurnEnd::Ended(turned(Vec::new(), Step::Done(answer.into())))
+                TurnEnd::Ended(turned(Payload::empty(), Step::Done(answer.into())))
             }
         };
         let (turn, attempt) = key;
         self.ended(Input::TurnEnded { turn, attempt, end, used }, kept);
+    }
+
+    /// Has a large image written before the step that takes it, and not by the thread that commits
+    /// the steps of all.
+    fn stage(
+        self,
+        (turn, attempt): TurnKey,
+        (step, image): (Step, Bytes),
+        used: Totals,
+        kept: Option<Box<control::Ended>>,
+    ) {
+        tokio::task::spawn_blocking(move || {
+            let state = match self.inner.store.stage_blob(&image) {
+                Ok(Some(BlobHash(hash))) => Payload::Stored { hash, len: image.len() as u64 },
+                // Where it cannot be written now, its commit will say so, and be tried again.
+                Ok(None) | Err(_) => Payload::Inline(image.into()),
+            };
+            let end = TurnEnd::Ended(turned(state, step));
+            self.ended(Input::TurnEnded { turn, attempt, end, used }, kept);
+        });
     }
 
     fn turn_over(&self, (turn, attempt): TurnKey, end: TurnEnd, used: Totals) {
@@ -522,11 +551,10 @@ impl Scene {
     }
 }
 
-fn turned(state: Vec<u8>, step: Step) -> Turned<Payload> {
+fn turned(state: Payload, step: Step) -> Turned<Payload> {
     let inline = |bytes: Vec<u8>| Ok::<_, std::convert::Infallible>(Payload::Inline(bytes));
-    let turned = Turned::new(state, step).try_map(&mut { inline });
-    match turned {
-        Ok(turned) => turned,
+    match Turned::new(Vec::new(), step).try_map(&mut { inline }) {
+        Ok(turned) => Turned { state, ..turned },
         Err(never) => match never {},
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::staging::{self, Staging};
 use crate::blob::{BlobHash, Swept};
 use crate::error::{Error, Result};
 
@@ -15,6 +16,7 @@ pub(super) struct Blobs {
     /// Where files are written before they get their name. What a crash left in it is worthless.
     unfinished: PathBuf,
     next: AtomicU64,
+    staging: Staging,
 }
 
 impl Blobs {
@@ -26,10 +28,11 @@ impl Blobs {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
-            fs::create_dir(&unfinished)
+            fs::create_dir(&unfinished)?;
+            Staging::open(root, &|hash| path(root, hash))
         };
-        open().map_err(|error| failed("open the blobs", root, error))?;
-        Ok(Self { root: root.to_owned(), unfinished, next: AtomicU64::new(0) })
+        let staging = open().map_err(|error| failed("open the blobs", root, error))?;
+        Ok(Self { root: root.to_owned(), unfinished, next: AtomicU64::new(0), staging })
     }
 
     pub(super) fn contain(&self, hash: BlobHash) -> Result<bool> {
@@ -53,6 +56,17 @@ impl Blobs {
         })
     }
 
+    /// Writes what a step is going to refer to.
+    pub(super) fn stage(&self, bytes: &[u8]) -> Result<BlobHash> {
+        let staged = self.staging.write(bytes, &|hash| self.path(hash));
+        staged.map_err(|error| failed("write a blob in", &self.root, error))
+    }
+
+    /// Steps refer to these now.
+    pub(super) fn settle(&self, hashes: impl IntoIterator<Item = BlobHash>) {
+        self.staging.settle(hashes);
+    }
+
     pub(super) fn get(&self, hash: BlobHash) -> Result<Vec<u8>> {
         let path = self.path(hash);
         let bytes = fs::read(&path).map_err(|error| {
@@ -66,14 +80,16 @@ impl Blobs {
         Ok(bytes)
     }
 
-    /// Removes every file whose name is not a hash in `used`.
+    /// Removes every file whose name is not a hash in `used`, but for what is about to be.
     pub(super) fn sweep(&self, used: &BTreeSet<BlobHash>) -> Result<Swept> {
-        let used: BTreeSet<PathBuf> = used.iter().map(|hash| self.path(*hash)).collect();
+        let staged = self.staging.kept();
+        let used: BTreeSet<PathBuf> =
+            used.iter().chain(&staged).map(|hash| self.path(*hash)).collect();
         let mut swept = Swept::default();
         let mut sweep = || {
             for folder in fs::read_dir(&self.root)? {
                 let folder = folder?.path();
-                if folder == self.unfinished {
+                if folder == self.unfinished || folder.ends_with(staging::FOLDER) {
                     continue;
                 }
                 for file in fs::read_dir(folder)? {
@@ -95,8 +111,7 @@ impl Blobs {
     /// Takes those of `hashes` that another root has as files.
     pub(super) fn copy_from(&self, root: &Path, hashes: &BTreeSet<BlobHash>) -> Result<()> {
         for hash in hashes {
-            let name = hash.to_string();
-            let from = root.join(&name[..2]).join(&name[2..]);
+            let from = path(root, *hash);
             let bytes = fs::read(&from).map_err(|error| failed("read", &from, error))?;
             hash.verify(&bytes)?;
             self.put(*hash, &bytes)?;
@@ -105,10 +120,14 @@ impl Blobs {
     }
 
     fn path(&self, hash: BlobHash) -> PathBuf {
-        let name = hash.to_string();
-        let (folder, rest) = name.split_at(2);
-        self.root.join(folder).join(rest)
+        path(&self.root, hash)
     }
+}
+
+fn path(root: &Path, hash: BlobHash) -> PathBuf {
+    let name = hash.to_string();
+    let (folder, rest) = name.split_at(2);
+    root.join(folder).join(rest)
 }
 
 /// The file is on the disk under its name when this returns: first its content, then the name,

@@ -214,6 +214,28 @@ fn execution_row(state: usize) -> ExecutionRow {
 }
 
 #[test]
+fn what_was_staged_survives_a_crash_that_undoes_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = vec![7; 300_000];
+    let store = open(directory.path());
+    let hash = store.stage_blob(&bytes).unwrap().unwrap();
+    drop(store);
+    let name = hash.to_string();
+    let blobs = directory.path().join("blobs");
+    let named = blobs.join(&name[..2]).join(&name[2..]);
+    let staged = blobs.join("staged");
+    fs::rename(&named, staged.join("99")).unwrap();
+    // And one that was only begun.
+    fs::write(staged.join("98"), "beg").unwrap();
+    fs::write(staged.join("97"), "").unwrap();
+    let store = open(directory.path());
+    assert_eq!(store.get_blob(hash).unwrap(), bytes);
+    assert_eq!(fs::read_dir(&staged).unwrap().count(), 0);
+    assert_eq!(store.sweep_blobs().unwrap(), Swept { blobs: 2, bytes: 300_003 });
+    assert_eq!(store.stage_blob(&bytes).unwrap(), Some(hash), "its number is free again");
+}
+
+#[test]
 fn a_copy_is_a_store_and_a_place_that_is_taken_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let (data, to) = (directory.path().join("data"), directory.path().join("copy"));

@@ -553,6 +553,31 @@ pub(crate) fn blobs_stay_as_long_as_an_execution_refers_to_them(open: Opener<'_>
     assert_eq!(store.sweep_blobs().unwrap(), Swept { blobs: 3, bytes: 300_010 });
 }
 
+pub(crate) fn what_is_staged_stays_until_a_step_refers_to_it(open: Opener<'_>) {
+    let store = open(Options::default());
+    let leases = take_all(&*store);
+    let image: Vec<u8> = (0..300_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    let hash = BlobHash::of(&image);
+    let Some(staged) = store.stage_blob(&image).unwrap() else {
+        assert!(store.get_blob(hash).is_err(), "it is to come with the commit");
+        return;
+    };
+    assert_eq!(staged, hash);
+    assert_eq!(store.stage_blob(&image).unwrap(), Some(hash), "a turn may run again");
+    assert_eq!(store.sweep_blobs().unwrap(), Swept::default());
+    assert_eq!(store.get_blob(hash).unwrap(), image);
+    let row = ExecutionRow { blobs: vec![hash], ..row("acme") };
+    let stale = put(id(1), 7, row.clone());
+    assert_eq!(commit(&*store, &leases, stale), Committed::Conflict { found: Revision(0) });
+    assert_eq!(store.sweep_blobs().unwrap(), Swept::default());
+    assert_eq!(commit(&*store, &leases, put(id(1), 0, row)), APPLIED(1));
+    assert_eq!(store.sweep_blobs().unwrap(), Swept::default());
+    store.check().unwrap();
+    commit(&*store, &leases, change(id(1), 1, RowChange::Purge));
+    assert_eq!(store.sweep_blobs().unwrap(), Swept { blobs: 1, bytes: 300_000 });
+    assert!(matches!(store.get_blob(hash).unwrap_err(), Error::NotFound { .. }));
+}
+
 pub(crate) fn many_executions_commit_at_once(open: Opener<'_>) {
     let store = open(Options::default());
     let leases = take_all(&*store);

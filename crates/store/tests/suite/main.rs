@@ -80,6 +80,7 @@ on_every_store! {
     executions::a_list_of_executions_shows_what_the_filter_lets_through,
     executions::a_purged_execution_leaves_nothing_but_its_receipts,
     executions::blobs_stay_as_long_as_an_execution_refers_to_them,
+    executions::what_is_staged_stays_until_a_step_refers_to_it,
     executions::many_executions_commit_at_once,
     bill::a_record_is_counted_once_however_often_it_is_committed,
     bill::a_batch_larger_than_what_is_kept_can_be_repeated,
