@@ -10,7 +10,7 @@
 //! was a SHA-256 too, which took as long as everything else together.
 //!
 //! Numbers are little-endian. Each part is compressed for itself (LZ4, or stored where its two
-//! lengths are equal). Part 0 is the state outside of the memory; every other one holds the pages of
+//! lengths are equal: where it would not shrink, or not by half, which takes longer than it saves). Part 0 is the state outside of the memory; every other one holds the pages of
 //! one region of 256 KiB that differ from what the module begins with: a map of 64 bits, then the
 //! pages. A region that did not change between two suspensions gives the same bytes, so a store that
 //! keeps each part by its hash ([`parts`]) writes only what changed.
@@ -77,31 +77,63 @@ pub(super) fn encode(code: &[u8; 32], state: &State, memory: &[u8], pages: &[u32
     image.resize(start, 0);
     let mut entry = HEADER_BYTES;
     let mut packed = Vec::new();
-    let mut put = |image: &mut Vec<u8>, region: u32, raw: &[u8]| {
-        packed.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
-        let stored = match lz4_flex::block::compress_into(raw, &mut packed) {
-            Ok(length) if length < raw.len() => &packed[..length],
-            Ok(_) | Err(_) => raw,
-        };
-        let numbers = [region.to_le_bytes(), number(stored.len()), number(raw.len())].concat();
+    let mut enter = |image: &mut Vec<u8>, region: u32, stored: usize, length: usize| {
+        let numbers = [region.to_le_bytes(), number(stored), number(length)].concat();
         image[entry..entry + ENTRY_BYTES].copy_from_slice(&numbers);
         entry += ENTRY_BYTES;
-        image.extend_from_slice(stored);
     };
-    put(&mut image, STATE, &state.encode());
+    let raw = state.encode();
+    let stored = compress(&raw, &mut packed);
+    enter(&mut image, STATE, stored.len(), raw.len());
+    image.extend_from_slice(stored);
     let mut raw = Vec::with_capacity(MAP_BYTES + REGION_PAGES as usize * PAGE_BYTES);
     for region in regions() {
+        let shrinks = shrinks(memory, region, &mut packed);
+        let to = if shrinks { &mut raw } else { &mut image };
+        let start = to.len();
         let map = region.iter().fold(0_u64, |map, page| map | 1 << (page % REGION_PAGES));
+        to.extend_from_slice(&map.to_le_bytes());
+        region.iter().for_each(|number| to.extend_from_slice(page(memory, *number)));
+        let length = to.len() - start;
+        let stored = if shrinks {
+            let stored = compress(&raw, &mut packed);
+            image.extend_from_slice(stored);
+            stored.len()
+        } else {
+            length
+        };
         raw.clear();
-        raw.extend_from_slice(&map.to_le_bytes());
-        for page in region {
-            raw.extend_from_slice(&memory[*page as usize * PAGE_BYTES..][..PAGE_BYTES]);
-        }
-        put(&mut image, region[0] / REGION_PAGES, &raw);
+        enter(&mut image, region[0] / REGION_PAGES, stored, length);
     }
     let sum = sum(&image);
     image.extend_from_slice(&sum);
+    // It may stay in memory for as long as the function waits.
+    image.shrink_to_fit();
     image
+}
+
+fn page(memory: &[u8], number: u32) -> &[u8] {
+    &memory[number as usize * PAGE_BYTES..][..PAGE_BYTES]
+}
+
+/// Compressed, where it is smaller so; in `room` then.
+fn compress<'a>(raw: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
+    room.resize(lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+    match lz4_flex::block::compress_into(raw, room) {
+        Ok(length) if length < raw.len() => &room[..length],
+        Ok(_) | Err(_) => raw,
+    }
+}
+
+/// Whether the pages of a region are worth compressing, by a few of them. Few pages always are.
+fn shrinks(memory: &[u8], region: &[u32], room: &mut Vec<u8>) -> bool {
+    const SAMPLE: usize = 4;
+    if region.len() <= 2 * SAMPLE {
+        return true;
+    }
+    let sample = region.iter().step_by(region.len() / SAMPLE).take(SAMPLE);
+    let packed: usize = sample.map(|number| compress(page(memory, *number), room).len()).sum();
+    packed < SAMPLE * PAGE_BYTES / 2
 }
 
 /// Four sums of every fourth word. Each step is one to one, so that a word that is another one always
@@ -338,6 +370,26 @@ mod tests {
             };
             assert_eq!(page, expected, "page {number}");
         }
+    }
+
+    #[test]
+    fn what_hardly_shrinks_is_kept_as_it_is() {
+        let mut noise = 1_u32;
+        let mut next = || {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            noise.to_be_bytes()[0]
+        };
+        let random: Vec<u8> = (0..REGION_PAGES as usize * PAGE_BYTES).map(|_| next()).collect();
+        let memory = [random, vec![7; REGION_PAGES as usize * PAGE_BYTES]].concat();
+        let all: Vec<u32> = (0..2 * REGION_PAGES).collect();
+        let image = encode(&CODE, &state(), &memory, &all);
+        let decoded = Image::decode(&image, &CODE).unwrap();
+        let stored = |number: usize| decoded.regions[number].1.stored.len();
+        assert_eq!(stored(0), MAP_BYTES + REGION_PAGES as usize * PAGE_BYTES);
+        assert!(stored(1) < PAGE_BYTES, "{}", stored(1));
+        let mut filled = vec![0; memory.len()];
+        decoded.fill(&mut filled).unwrap();
+        assert!(filled == memory);
     }
 
     #[test]
