@@ -394,19 +394,23 @@ macro_rules! code_struct {
 }
 pub(crate) use code_struct;
 
-/// The variant's number, then its fields in the order given.
+/// The variant's number, then its fields in the order given; those that a later format added have
+/// their default in earlier ones.
 macro_rules! code_enum {
     ($name:ty {
-        $($number:literal => $variant:ident $(($($place:ident),*))? $({$($field:ident),*})?),*
+        $($number:literal => $variant:ident $(($($place:ident),*))?
+            $({$($field:ident),* $(; since $format:literal: $($added:ident),*)?})?),*
         $(,)?
     }) => {
         impl $crate::codec::Code for $name {
             fn put(&self, out: &mut alloc::vec::Vec<u8>) {
                 match self {
-                    $(Self::$variant $(($($place),*))? $({$($field),*})? => {
+                    $(Self::$variant
+                        $(($($place),*))? $({$($field,)* $($($added,)*)?})? => {
                         out.push($number);
                         $($($crate::codec::Code::put($place, out);)*)?
-                        $($($crate::codec::Code::put($field, out);)*)?
+                        $($($crate::codec::Code::put($field, out);)*
+                            $($($crate::codec::Code::put($added, out);)*)?)?
                     })*
                 }
             }
@@ -417,8 +421,13 @@ macro_rules! code_enum {
                 Ok(match from.byte()? {
                     $($number => {
                         $($(let $place = $crate::codec::Code::take(from)?;)*)?
-                        $($(let $field = $crate::codec::Code::take(from)?;)*)?
-                        Self::$variant $(($($place),*))? $({$($field),*})?
+                        $($(let $field = $crate::codec::Code::take(from)?;)*
+                            $($(let $added = if from.format() >= $format {
+                                $crate::codec::Code::take(from)?
+                            } else {
+                                Default::default()
+                            };)*)?)?
+                        Self::$variant $(($($place),*))? $({$($field,)* $($($added,)*)?})?
                     })*
                     _ => return Err(from.malformed()),
                 })

@@ -12,7 +12,8 @@ use crate::input::Refusal;
 use crate::output::Parent;
 use crate::payload::Payload;
 
-const FORMAT: u8 = 1;
+/// The format of the records that are written.
+pub const FORMAT: u8 = 2;
 
 /// One line of an execution's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,11 +114,16 @@ pub enum Event {
         reason: String,
     },
     /// Turns go on.
-    Resumed,
+    Resumed {
+        /// Why; nothing where nobody said.
+        reason: String,
+    },
     /// It goes on after a failure.
     Redriven {
         /// Calls made again.
         calls: u64,
+        /// Why; nothing where nobody said.
+        reason: String,
     },
     /// It was cancelled.
     Cancelled {
@@ -146,8 +152,8 @@ code_enum!(Event {
     9 => TokenKept { op },
     10 => Late { op, code },
     11 => Paused { reason },
-    12 => Resumed,
-    13 => Redriven { calls },
+    12 => Resumed { ; since 2: reason },
+    13 => Redriven { calls; since 2: reason },
     14 => Cancelled { reason },
     15 => Ended { outcome },
     16 => Note(payload),
@@ -194,7 +200,7 @@ impl Event {
             Self::TokenKept { .. } => "token-kept",
             Self::Late { .. } => "late",
             Self::Paused { .. } => "paused",
-            Self::Resumed => "resumed",
+            Self::Resumed { .. } => "resumed",
             Self::Redriven { .. } => "redriven",
             Self::Cancelled { .. } => "cancelled",
             Self::Ended { .. } => "ended",
@@ -218,7 +224,7 @@ impl Event {
             | Self::TurnLost { .. }
             | Self::Kept { .. }
             | Self::Paused { .. }
-            | Self::Resumed
+            | Self::Resumed { .. }
             | Self::Redriven { .. }
             | Self::Cancelled { .. }
             | Self::Ended { .. }
@@ -254,7 +260,7 @@ impl Event {
             | Self::TokenKept { .. }
             | Self::Late { .. }
             | Self::Paused { .. }
-            | Self::Resumed
+            | Self::Resumed { .. }
             | Self::Redriven { .. }
             | Self::Cancelled { .. }
             | Self::Ended { outcome: Err(_) } => None,
@@ -294,8 +300,10 @@ impl Event {
             }
             Self::Late { op, code } => format!("too late for #{}: {code}", op.0),
             Self::Paused { reason } => format!("paused: {reason}"),
-            Self::Resumed => "resumed".to_string(),
-            Self::Redriven { calls } => format!("redriven, {calls} calls are made again"),
+            Self::Resumed { reason } => format!("resumed{}", stated(reason)),
+            Self::Redriven { calls, reason } => {
+                format!("redriven, {calls} calls are made again{}", stated(reason))
+            }
             Self::Cancelled { reason } => format!("cancelled: {reason}"),
             Self::Ended { outcome: Ok(answer) } => {
                 format!("succeeded with {} bytes", answer.len())
@@ -330,6 +338,10 @@ impl Refusal {
     pub(crate) fn late(self, op: OpId) -> Event {
         Event::Late { op, code: self.code().to_string() }
     }
+}
+
+fn stated(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }
 
 fn asked(op: OpId, ask: &Ask<Payload>, id: Option<InvocationId>) -> String {

@@ -72,10 +72,15 @@ pub enum Input {
         reason: String,
     },
     /// Undo `Pause`.
-    Resume,
+    Resume {
+        /// For a person.
+        reason: String,
+    },
     /// Go on from the last suspension after a failure: calls that failed or were stopped are made
     /// again, everything else is as it was.
     Redrive {
+        /// For a person.
+        reason: String,
         /// What [`Execution::redrive_asks`](crate::Execution::redrive_asks) lists, as it stands in
         /// the history.
         asks: Vec<(OpId, Ask<Payload>)>,

@@ -19,14 +19,43 @@ const FORMAT: u8 = 1;
 
 /// What one process may say to an execution that another one has.
 enum Passed {
-    Resolved { op: OpId, id: InvocationId, resolution: Resolution<Payload>, used: Totals },
-    Signal { name: String, id: Option<SignalId>, payload: Payload },
-    Token { tenant: TenantName, token: Token, answer: TokenAnswer },
-    Cancel { reason: String },
-    Pause { reason: String },
+    Resolved {
+        op: OpId,
+        id: InvocationId,
+        resolution: Resolution<Payload>,
+        used: Totals,
+    },
+    Signal {
+        name: String,
+        id: Option<SignalId>,
+        payload: Payload,
+    },
+    Token {
+        tenant: TenantName,
+        token: Token,
+        answer: TokenAnswer,
+    },
+    Cancel {
+        reason: String,
+    },
+    Pause {
+        reason: String,
+    },
     Resume,
-    Redrive { asks: Vec<(OpId, Ask<Payload>)> },
-    SetStatus { status: Vec<u8> },
+    Redrive {
+        asks: Vec<(OpId, Ask<Payload>)>,
+    },
+    SetStatus {
+        status: Vec<u8>,
+    },
+    /// The same with a reason, which the release before did not know.
+    ResumeFor {
+        reason: String,
+    },
+    RedriveFor {
+        reason: String,
+        asks: Vec<(OpId, Ask<Payload>)>,
+    },
 }
 
 code_enum!(Passed {
@@ -38,6 +67,8 @@ code_enum!(Passed {
     5 => Resume,
     6 => Redrive { asks },
     7 => SetStatus { status },
+    8 => ResumeFor { reason },
+    9 => RedriveFor { reason, asks },
 });
 
 code_enum!(TokenAnswer {
@@ -93,8 +124,10 @@ impl Input {
             Self::Token { tenant, token, answer } => Passed::Token { tenant, token, answer },
             Self::Cancel { reason } => Passed::Cancel { reason },
             Self::Pause { reason } => Passed::Pause { reason },
-            Self::Resume => Passed::Resume,
-            Self::Redrive { asks } => Passed::Redrive { asks },
+            Self::Resume { reason } if reason.is_empty() => Passed::Resume,
+            Self::Resume { reason } => Passed::ResumeFor { reason },
+            Self::Redrive { reason, asks } if reason.is_empty() => Passed::Redrive { asks },
+            Self::Redrive { reason, asks } => Passed::RedriveFor { reason, asks },
             Self::SetStatus { status } => Passed::SetStatus { status },
             Self::TurnEnded { .. } | Self::TimerDue | Self::Reported => return None,
         };
@@ -114,8 +147,10 @@ impl Input {
             Passed::Token { tenant, token, answer } => Self::Token { tenant, token, answer },
             Passed::Cancel { reason } => Self::Cancel { reason },
             Passed::Pause { reason } => Self::Pause { reason },
-            Passed::Resume => Self::Resume,
-            Passed::Redrive { asks } => Self::Redrive { asks },
+            Passed::Resume => Self::Resume { reason: String::new() },
+            Passed::Redrive { asks } => Self::Redrive { reason: String::new(), asks },
+            Passed::ResumeFor { reason } => Self::Resume { reason },
+            Passed::RedriveFor { reason, asks } => Self::Redrive { reason, asks },
             Passed::SetStatus { status } => Self::SetStatus { status },
         })
     }
@@ -150,6 +185,7 @@ mod tests {
         let token = Token::parse(&std::format!("{text}{}", "0a".repeat(32))).unwrap();
         assert_eq!(token.execution, ExecutionId(7));
         let failed = Failure::new(FailureKind::Handler, "no");
+        let asks = || vec![(OpId(1), Ask::Signal { name: "go".into() })];
         let inputs = [
             Input::Resolved {
                 op: OpId(3),
@@ -169,8 +205,10 @@ mod tests {
             },
             Input::Cancel { reason: "enough".into() },
             Input::Pause { reason: "lunch".into() },
-            Input::Resume,
-            Input::Redrive { asks: vec![(OpId(1), Ask::Signal { name: "go".into() })] },
+            Input::Resume { reason: String::new() },
+            Input::Resume { reason: "back".into() },
+            Input::Redrive { reason: String::new(), asks: asks() },
+            Input::Redrive { reason: "mended".into(), asks: asks() },
             Input::SetStatus { status: vec![8] },
         ];
         for input in inputs {

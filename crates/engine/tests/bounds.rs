@@ -58,7 +58,7 @@ fn an_execution_whose_history_is_full_fails() {
     while rig.outcomes.is_empty() {
         rig.applied(Input::Pause { reason: String::new() });
         if rig.outcomes.is_empty() {
-            rig.applied(Input::Resume);
+            rig.applied(Input::Resume { reason: String::new() });
         }
     }
     // The record of the end is the one beyond.
@@ -72,13 +72,13 @@ fn a_new_beginning_makes_room_in_the_history() {
     let mut rig = Rig::new();
     for _ in 0..limits::HISTORY_RECORDS_MAX / 4 {
         rig.applied(Input::Pause { reason: String::new() });
-        rig.applied(Input::Resume);
+        rig.applied(Input::Resume { reason: String::new() });
     }
     rig.turn(Step::Again(bytes("")));
     assert_eq!(rig.history.len(), 1);
     for _ in 0..limits::HISTORY_RECORDS_MAX / 4 + 10 {
         rig.applied(Input::Pause { reason: String::new() });
-        rig.applied(Input::Resume);
+        rig.applied(Input::Resume { reason: String::new() });
     }
     assert_eq!(rig.exe.status(), Status::Running);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use engine::{DecodeError, Effect, Event, Execution, Input, Payload, Record, TokenAnswer};
 use model::suspend::{InvokeMode, Step, Until};
-use model::{Failure, FailureKind};
+use model::{Failure, FailureKind, Timestamp};
 use proptest::prelude::{ProptestConfig, any as arbitrary, prop, proptest};
 use support::*;
 
@@ -97,10 +97,37 @@ fn what_this_format_wrote_is_still_read_and_written() {
     for (name, rig) in samples() {
         check_golden(&format!("execution-3-{name}.bin"), &rig.exe.encode());
         let history: Vec<u8> = rig.history.iter().flat_map(|r| framed(&r.encode())).collect();
-        check_golden(&format!("history-1-{name}.bin"), &history);
+        check_golden(&format!("history-{}-{name}.bin", engine::history::FORMAT), &history);
         let outbox: Vec<u8> = rig.outbox.values().flat_map(|e| framed(&e.encode())).collect();
         check_golden(&format!("outbox-1-{name}.bin"), &outbox);
     }
+}
+
+#[test]
+fn histories_of_earlier_formats_are_still_read() {
+    for (name, rig) in samples() {
+        let file = format!("tests/golden/history-1-{name}.bin");
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+        let golden = std::fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let mut rest = &golden[..];
+        for record in &rig.history {
+            let (len, after) = rest.split_first_chunk::<4>().expect("a length");
+            let len = usize::try_from(u32::from_le_bytes(*len)).expect("short");
+            let (bytes, after) = after.split_at(len);
+            assert_eq!(Record::decode(bytes).as_ref(), Ok(record), "{name}");
+            rest = after;
+        }
+        assert!(rest.is_empty(), "{name}");
+    }
+    // What was resumed and redriven before reasons were kept: number, time, event.
+    let resumed =
+        Record { seq: 2, at: Timestamp(3), event: Event::Resumed { reason: String::new() } };
+    assert_eq!(Record::decode(&[1, 2, 3, 12]), Ok(resumed));
+    let event = Event::Redriven { calls: 4, reason: String::new() };
+    assert_eq!(Record::decode(&[1, 2, 3, 13, 4]), Ok(Record { seq: 2, at: Timestamp(3), event }));
+    let event = Event::Redriven { calls: 4, reason: "x".to_owned() };
+    let record = Record { seq: 2, at: Timestamp(3), event };
+    assert_eq!(Record::decode(&record.encode()), Ok(record));
 }
 
 fn framed(bytes: &[u8]) -> Vec<u8> {

@@ -179,9 +179,13 @@ fn a_paused_execution_takes_events_and_begins_no_turn() {
     let _ = rig.answer(1, ok("one"));
     assert!(rig.exe.turn().is_none());
     assert_eq!(rig.exe.waits(), "being resumed (paused: deploying)");
-    rig.applied(Input::Resume);
+    let long = Input::Resume { reason: "x".repeat(model::limits::REASON_BYTES_MAX + 1) };
+    assert_eq!(rig.step(long), Verdict::Refused(Refusal::Malformed));
+    let resume = Input::Resume { reason: "deployed".to_owned() };
+    rig.applied(resume.clone());
     assert_eq!(rig.given(), [(1, "one".to_owned())]);
-    assert_eq!(rig.step(Input::Resume), Verdict::Refused(Refusal::NotPaused));
+    assert!(rig.told().contains("resumed: deployed"), "{}", rig.told());
+    assert_eq!(rig.step(resume), Verdict::Refused(Refusal::NotPaused));
 }
 
 #[test]
@@ -196,10 +200,15 @@ fn redrive_makes_failed_and_stopped_calls_again() {
     assert_eq!(rig.step(redrive(&rig)), Verdict::Refused(Refusal::Stopping));
     let _ = rig.answer(2, Resolution::Failed(Failure::new(FailureKind::Cancelled, "stopped")));
     assert_eq!(rig.exe.redrive_asks(), ops(&[1, 2]));
-    let none = Input::Redrive { asks: Vec::new() };
+    let none = Input::Redrive { reason: String::new(), asks: Vec::new() };
     assert_eq!(rig.step(none), Verdict::Refused(Refusal::WrongAsk(OpId(1))));
     rig.advance(1);
-    rig.applied(redrive(&rig));
+    let Input::Redrive { asks, .. } = redrive(&rig) else { panic!("it is one") };
+    let long = "x".repeat(model::limits::REASON_BYTES_MAX + 1);
+    let long = Input::Redrive { reason: long, asks: asks.clone() };
+    assert_eq!(rig.step(long), Verdict::Refused(Refusal::Malformed));
+    rig.applied(Input::Redrive { reason: "a is mended".to_owned(), asks });
+    assert!(rig.told().contains("2 calls are made again: a is mended"), "{}", rig.told());
     assert_eq!(rig.exe.status(), Status::Waiting);
     assert_ne!(rig.call_id(1), first.0, "another attempt is another invocation");
     assert_ne!(rig.call_id(2), first.1);
@@ -392,5 +401,5 @@ fn a_suspension_that_makes_no_sense_fails_the_execution() {
 
 fn redrive(rig: &Rig) -> Input {
     let asks = engine::history::asks_of(rig.history.iter(), &rig.exe.redrive_asks());
-    Input::Redrive { asks }
+    Input::Redrive { reason: String::new(), asks }
 }

@@ -238,7 +238,7 @@ fn of_cancel_and_a_new_beginning_there_is_one_outcome() {
         assert!(rig.outbox.is_empty(), "{:?}", rig.outbox);
         // And it can go on from there.
         let asks = engine::history::asks_of(rig.history.iter(), &rig.exe.redrive_asks());
-        assert_eq!(rig.step(Input::Redrive { asks }), Verdict::Applied);
+        assert_eq!(rig.step(Input::Redrive { reason: String::new(), asks }), Verdict::Applied);
         assert!(rig.exe.status() != Status::Cancelled && rig.exe.turn().is_some());
         rig.turn(wait(vec![(9, signal("t"))], Until::Next));
     });

@@ -125,7 +125,8 @@ fn a_failure_ends_it_and_a_redrive_goes_on_there() {
     };
     let mut out = Vec::new();
     let asks = vec![(OpId(2), ask)];
-    let verdict = runner.exe.step(Timestamp(0), Input::Redrive { asks }, &mut out);
+    let verdict =
+        runner.exe.step(Timestamp(0), Input::Redrive { reason: String::new(), asks }, &mut out);
     assert_eq!(verdict, engine::Verdict::Applied);
     runner.run(&mut out);
     let again = call_in(&out);

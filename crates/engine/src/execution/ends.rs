@@ -168,9 +168,13 @@ impl Execution {
     pub(super) fn redrive(
         &mut self,
         now: Timestamp,
+        reason: String,
         asks: Vec<(OpId, Ask<Payload>)>,
         out: &mut Vec<Output>,
     ) -> Verdict {
+        if reason.len() > limits::REASON_BYTES_MAX {
+            return Verdict::Refused(Refusal::Malformed);
+        }
         match &self.phase {
             Phase::Open | Phase::Again { .. } => return Verdict::Refused(Refusal::NotEnded),
             Phase::Ended { end: End::Succeeded, .. } => {
@@ -196,7 +200,7 @@ impl Execution {
         self.redrives = self.redrives.saturating_add(1);
         self.since = now;
         self.times_out_at = now + self.birth.timeout;
-        self.record(now, Event::Redriven { calls: again.len() as u64 }, out);
+        self.record(now, Event::Redriven { calls: again.len() as u64, reason }, out);
         self.ops.extend(core::mem::take(&mut self.fed));
         for (op, ask) in asks {
             if again.contains(&op) {

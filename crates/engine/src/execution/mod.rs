@@ -327,8 +327,8 @@ impl Execution {
             Input::Token { tenant, token, answer } => self.token(now, &tenant, &token, answer, out),
             Input::Cancel { reason } => self.cancel(now, reason, out),
             Input::Pause { reason } => self.pause(now, reason, out),
-            Input::Resume => self.resume(now, out),
-            Input::Redrive { asks } => self.redrive(now, asks, out),
+            Input::Resume { reason } => self.resume(now, reason, out),
+            Input::Redrive { reason, asks } => self.redrive(now, reason, asks, out),
             Input::SetStatus { status } => self.set_status(status, out),
             Input::Reported => self.reported(out),
         };
@@ -398,15 +398,18 @@ impl Execution {
         Verdict::Applied
     }
 
-    fn resume(&mut self, now: Timestamp, out: &mut Vec<Output>) -> Verdict {
+    fn resume(&mut self, now: Timestamp, reason: String, out: &mut Vec<Output>) -> Verdict {
         if let Some(status) = self.ended_status() {
             return Verdict::Refused(Refusal::Ended(status));
+        }
+        if reason.len() > limits::REASON_BYTES_MAX {
+            return Verdict::Refused(Refusal::Malformed);
         }
         if self.paused.take().is_none() {
             return Verdict::Refused(Refusal::NotPaused);
         }
         self.since = now;
-        self.record(now, Event::Resumed, out);
+        self.record(now, Event::Resumed { reason }, out);
         Verdict::Applied
     }
 

@@ -540,7 +540,7 @@ impl Handle {
         self.apply_input(id, Input::Pause { reason }).await
     }
 
-    /// Lets a paused execution go on. The reason is not kept.
+    /// Lets a paused execution go on.
     ///
     /// # Errors
     /// See [`Handle::cancel_execution`]; `Conflict` where it is not paused.
@@ -548,10 +548,10 @@ impl Handle {
         &self,
         who: &Principal,
         which: &Which,
-        _reason: String,
+        reason: String,
     ) -> Result<(), Error> {
         let id = self.find_execution(who, which).await?.id;
-        self.apply_input(id, Input::Resume).await
+        self.apply_input(id, Input::Resume { reason }).await
     }
 
     /// Lets a failed execution go on from its last suspended state: calls that failed are made
@@ -563,12 +563,12 @@ impl Handle {
         &self,
         who: &Principal,
         which: &Which,
-        _reason: String,
+        reason: String,
     ) -> Result<(), Error> {
         let found = self.find_execution(who, which).await?;
         let ops = types::decode(&found)?.redrive_asks();
         let asks = self.asks_of(found.id, &ops).await?;
-        self.apply_input(found.id, Input::Redrive { asks }).await
+        self.apply_input(found.id, Input::Redrive { reason, asks }).await
     }
 
     /// Forgets an execution that has ended, with its history. Its receipts stay.

@@ -172,7 +172,7 @@ impl Book {
             | Event::TokenKept { .. }
             | Event::Late { .. }
             | Event::Paused { .. }
-            | Event::Resumed
+            | Event::Resumed { .. }
             | Event::Cancelled { .. }
             | Event::Note(_) => {}
         }

@@ -162,7 +162,7 @@ impl World {
             }
             Request::Cancel => What::Input(Input::Cancel { reason: "as planned".to_owned() }),
             Request::Pause => What::Input(Input::Pause { reason: "as planned".to_owned() }),
-            Request::Resume => What::Input(Input::Resume),
+            Request::Resume => What::Input(Input::Resume { reason: String::new() }),
             Request::Redrive => What::Redrive,
         };
         let reply = Reply::Client { client: index, request: number };

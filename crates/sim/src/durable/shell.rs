@@ -95,7 +95,14 @@ impl World {
                 let asks = records.collect::<Vec<_>>();
                 let ops = execution.redrive_asks();
                 let asks = engine::history::asks_of(asks.into_iter(), &ops);
-                (*revision, execution.step(now, Input::Redrive { asks }, &mut outputs))
+                (
+                    *revision,
+                    execution.step(
+                        now,
+                        Input::Redrive { reason: String::new(), asks },
+                        &mut outputs,
+                    ),
+                )
             }
             (Some((revision, execution)), What::Input(Input::Signal { ref name, .. }))
                 if self.config.mutant == Some(Mutant::DropEarlySignals)
