@@ -116,6 +116,27 @@ fn machine(states: &Value, first: &str) -> Value {
 }
 
 #[test]
+fn a_cancel_never_overtakes_the_start_of_a_nested_execution() {
+    let (server, _folder) = server(&[]);
+    let hour = json!({"W": {"Type": "Wait", "Seconds": 3600, "End": true}});
+    create(&server, "inner", &machine(&hour, "W"));
+    let mut nested = task("arn:aws:states:::states:startExecution.sync:2", "");
+    // Large enough to lie beside the state: it is read before the nested one begins.
+    let padding = " x".repeat(20_000);
+    nested["Parameters"] = json!({"StateMachineArn": format!("{MACHINE}inner"), "Input.$": "$"});
+    create(&server, "outer", &machine(&json!({"N": nested}), "N"));
+    for number in 0..60 {
+        let arn = start(&server, "outer", &format!("o{number}"), &json!({"padding": padding}));
+        std::thread::sleep(Duration::from_micros(number * 100));
+        aws(&server, "StopExecution", &json!({"executionArn": arn})).unwrap();
+    }
+    support::eventually("all have ended", || {
+        let all = server.json(&["executions", "list", "--limit", "999"]);
+        all["items"].as_array().unwrap().iter().all(|item| item["status"] == "cancelled")
+    });
+}
+
+#[test]
 fn a_machine_is_a_function_inside_compositions_of_every_kind_and_its_class_goes_down() {
     let echo = format!("{FUNCTION}echo");
     let inner = json!({

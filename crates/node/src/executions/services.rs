@@ -4,7 +4,8 @@
 //! Such a call is a call like any other to the engine: it lies in the outbox until it is answered, and
 //! is made again after a crash under the same id.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use engine::{Call, Effect, Input, Parent, Payload, SignalId, Totals, Verdict, child_id};
@@ -111,29 +112,55 @@ pub struct NewChild {
 
 /// Where services come in, once a protocol is there to do them.
 #[derive(Clone)]
-pub(crate) struct Desk(watch::Sender<Option<Arc<dyn Services>>>);
+pub(crate) struct Desk {
+    services: watch::Sender<Option<Arc<dyn Services>>>,
+    /// Calls whose answer may be that an execution is to begin.
+    begun: Arc<Mutex<HashMap<InvocationId, Wish>>>,
+}
+
+/// Whether a call is still wanted. Who holds the lock begins an execution for it, or withdraws it:
+/// else a cancel would not find the execution that begins right after.
+type Wish = Arc<Mutex<bool>>;
 
 impl Default for Desk {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self { services: watch::Sender::new(None), begun: Arc::default() }
     }
 }
 
 impl Desk {
     pub(crate) fn open(&self, services: Arc<dyn Services>) {
-        self.0.send_replace(Some(services));
+        self.services.send_replace(Some(services));
     }
 
     async fn services(&self) -> Option<Arc<dyn Services>> {
-        let mut there = self.0.subscribe();
+        let mut there = self.services.subscribe();
         there.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     pub(crate) fn withdraw(&self, id: InvocationId) {
-        if let Some(services) = &*self.0.borrow() {
+        if let Some(wish) = self.end(id) {
+            *wish.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        }
+        if let Some(services) = &*self.services.borrow() {
             services.withdraw(id);
         }
     }
+
+    fn begin(&self, id: InvocationId) -> Wish {
+        let wish = wish();
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.insert(id, Arc::clone(&wish));
+        wish
+    }
+
+    fn end(&self, id: InvocationId) -> Option<Wish> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+}
+
+fn wish() -> Wish {
+    Arc::new(Mutex::new(true))
 }
 
 impl Handle {
@@ -148,7 +175,7 @@ impl Scene {
     pub(super) async fn service(self, call: Call, name: String, payload: Bytes) {
         if name == CHILD {
             let end = self.map_child(&payload);
-            return self.service_ended(call, end);
+            return self.service_ended(call, end, wish());
         }
         let Some(services) = self.inner.services.services().await else { return };
         let service = ServiceCall {
@@ -161,15 +188,19 @@ impl Scene {
             payload,
         };
         let handle = Handle { inner: Arc::clone(&self.inner) };
-        services.perform(handle, service, Box::new(move |end| self.service_ended(call, end)));
+        let wish = self.inner.services.begin(call.id);
+        services.perform(handle, service, Box::new(move |end| self.service_ended(call, end, wish)));
     }
 
-    fn service_ended(self, call: Call, end: ServiceEnd) {
+    fn service_ended(self, call: Call, end: ServiceEnd, wish: Wish) {
         let (op, id) = (call.op, call.id);
+        if !matches!(end, ServiceEnd::Child(_)) {
+            self.inner.services.end(id);
+        }
         let resolution = match end {
             ServiceEnd::Answer(answer) => Resolution::Ok(Payload::Inline(answer.to_vec())),
             ServiceEnd::Failed(failure) => Resolution::Failed(failure),
-            ServiceEnd::Child(child) => return self.service_child(call, *child),
+            ServiceEnd::Child(child) => return self.service_child(call, *child, wish),
             ServiceEnd::Taken { answer, told } => {
                 let resolution = Resolution::Ok(Payload::Inline(answer.to_vec()));
                 let ack = Box::new(move |taken: Result<Verdict, Error>| {
@@ -217,16 +248,16 @@ impl Scene {
 
     /// Begins an execution for another one. Its asker hears of the beginning before there is one:
     /// after a crash the end may be told at once, and must find the asker informed.
-    fn service_child(self, call: Call, mut child: NewChild) {
+    fn service_child(self, call: Call, mut child: NewChild, wish: Wish) {
         let Some((name, payload)) = child.begun.take() else {
-            return self.begin_child(call, child);
+            return self.begin_child(call, child, &wish);
         };
         let low = u64::try_from(call.id.0 & u128::from(u64::MAX)).expect("64 bits fit");
         let payload = Payload::Inline(payload.to_vec());
         let signal = Input::Signal { name, id: Some(SignalId(low)), payload };
         let scene = self.clone();
         let ack = Box::new(move |taken: Result<Verdict, Error>| match taken {
-            Ok(Verdict::Applied | Verdict::Duplicate) => scene.begin_child(call, child),
+            Ok(Verdict::Applied | Verdict::Duplicate) => scene.begin_child(call, child, &wish),
             Ok(Verdict::Late(refusal) | Verdict::Refused(refusal)) => {
                 // It is tried again where it is still wanted.
                 let error = Error::new(ErrorKind::Overloaded, refusal.message());
@@ -237,8 +268,14 @@ impl Scene {
         self.happens(self.execution, signal, Some(ack));
     }
 
-    fn begin_child(self, call: Call, child: NewChild) {
+    fn begin_child(self, call: Call, child: NewChild, wish: &Wish) {
         let (op, id) = (call.op, call.id);
+        let is_wanted = wish.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.services.end(id);
+        if !*is_wanted {
+            // Whoever withdrew it has found nothing to end, and has said so.
+            return;
+        }
         let NewChild { function, version, name, origin, input, begun: _, taken, replaces } = child;
         let wanted = match check_depth(self.depth) {
             Ok(()) => Wanted {
