@@ -27,7 +27,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         run_with("cargo", doc, &[("RUSTDOCFLAGS", RUSTDOC)])
     })?;
     step("tests", || run_tests(&[]))?;
-    step("corpus", corpus::stepfunctions_if_there)
+    step("clients", corpus::clients)
 }
 
 /// Installs what the tests need and runs them.

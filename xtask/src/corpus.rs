@@ -7,6 +7,8 @@ use anyhow::bail;
 use crate::command::{self, root, run};
 
 const BOTO3: &str = "boto3==1.44.8";
+/// Stands for the other services of AWS.
+const MOTO: &str = "moto[server]==5.2.5";
 
 /// Where the recorded cases lie.
 fn corpus() -> PathBuf {
@@ -15,9 +17,13 @@ fn corpus() -> PathBuf {
     shared.join("conformance/asl")
 }
 
-/// The same where they are there; says so where they are not.
+/// What state machines reach outside, against moto and an HTTP server; then the recorded cases, where
+/// they are there, and says so where they are not.
 #[expect(clippy::print_stdout, reason = "a command-line tool talks")]
-pub(crate) fn stepfunctions_if_there() -> anyhow::Result<()> {
+pub(crate) fn clients() -> anyhow::Result<()> {
+    let python = environment()?;
+    let binary = build()?;
+    run(&python, ["tests/clients/stepfunctions/outside.py", &binary])?;
     if corpus().is_dir() {
         return stepfunctions(&[]);
     }
@@ -33,16 +39,26 @@ pub(crate) fn stepfunctions(args: &[String]) -> anyhow::Result<()> {
     if !corpus.is_dir() {
         bail!("the recorded cases are not beside the checkout, in ../shared/conformance/asl");
     }
+    let python = environment()?;
+    let (binary, corpus) = (build()?, corpus.to_string_lossy());
+    let fixed = ["tests/clients/stepfunctions/corpus.py", &binary, &corpus];
+    run(&python, fixed.into_iter().chain(args.iter().map(String::as_str)))
+}
+
+/// The Python that has the clients.
+fn environment() -> anyhow::Result<String> {
     let environment = root().join("target/clients");
     let python = environment.join("bin/python");
     let (environment, python) = (environment.to_string_lossy(), python.to_string_lossy());
     if !command::exists(&python, "--version") {
         run("python3", ["-m", "venv", &environment])?;
     }
-    run(&python, ["-m", "pip", "install", "--quiet", BOTO3])?;
+    run(&python, ["-m", "pip", "install", "--quiet", BOTO3, MOTO])?;
+    Ok(python.into_owned())
+}
+
+/// The server under test.
+fn build() -> anyhow::Result<String> {
     run("cargo", ["build", "--release", "--quiet", "--workspace"])?;
-    let binary = root().join("target/release/fermata");
-    let (binary, corpus) = (binary.to_string_lossy(), corpus.to_string_lossy());
-    let fixed = ["tests/clients/stepfunctions/corpus.py", &binary, &corpus];
-    run(&python, fixed.into_iter().chain(args.iter().map(String::as_str)))
+    Ok(root().join("target/release/fermata").to_string_lossy().into_owned())
 }

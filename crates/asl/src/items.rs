@@ -1,4 +1,4 @@
-//! The items of a distributed Map state, read from the bytes of a file.
+//! The items of a distributed Map state, read from the bytes of a file as they come in.
 
 use serde_json::{Map as Object, Value};
 
@@ -12,68 +12,392 @@ use crate::env::ErrorName;
 /// # Errors
 /// `States.ItemReaderFailed`, with what is wrong with the file.
 pub fn read(ask: &ReadAsk, bytes: &[u8]) -> Result<Document, Failed> {
-    let limit = ask.max_items.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| failed("The file is not encoded in UTF-8."))?;
-    let items = match ask.format {
-        Some(Format::Csv) => csv(ask, text, limit)?,
-        Some(Format::Jsonl) => lines(text, limit)?,
-        Some(Format::Json | Format::Manifest) | None => array(ask, text)?,
-        Some(Format::Parquet) => return Err(failed("Parquet files can not be read here.")),
-    };
-    let mut items = items;
-    items.truncate(limit);
-    Ok(Value::Array(items).into())
+    let mut items = Items::new(Layout::of(ask), usize::MAX);
+    items.push(bytes)?;
+    Ok(Value::Array(items.finish()?).into())
+}
+
+/// How a file holds its items.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// None for a JSON array.
+    pub format: Option<Format>,
+    /// Headers of a CSV file that has none.
+    pub csv_headers: Option<Vec<String>>,
+    /// Between two fields of a CSV file.
+    pub csv_delimiter: char,
+    /// Where in a JSON document the array stands, a JSON pointer.
+    pub items_pointer: Option<String>,
+    /// At most so many items.
+    pub max_items: Option<u64>,
+}
+
+impl Layout {
+    /// As a reader has it.
+    #[must_use]
+    pub fn of(ask: &ReadAsk) -> Self {
+        Self {
+            format: ask.format,
+            csv_headers: ask.csv_headers.clone(),
+            csv_delimiter: ask.csv_delimiter,
+            items_pointer: ask.items_pointer.clone(),
+            max_items: ask.max_items,
+        }
+    }
+}
+
+/// The items of a file whose bytes come in bit by bit.
+///
+/// Lines, records and the elements of a JSON array are taken as soon as they are whole, so that no more
+/// than one of them is held beside the items; a JSON document in which a pointer leads to the array is
+/// held whole.
+#[derive(Debug)]
+pub struct Items {
+    layout: Layout,
+    limit: usize,
+    /// Bytes that may still come.
+    room: usize,
+    /// What is not taken yet.
+    held: Vec<u8>,
+    /// Bytes of it that were looked at.
+    seen: usize,
+    cut: Cut,
+    begun: bool,
+    headers: Option<Vec<String>>,
+    items: Vec<Value>,
+}
+
+/// Where in a file the reader is.
+#[derive(Debug)]
+enum Cut {
+    /// To its end: only the whole can be understood.
+    Whole,
+    /// Lines; those of a CSV file may be inside quotes.
+    Lines { quotes: Option<Quotes> },
+    /// Elements of an array.
+    Elements(Elements),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quotes {
+    /// A field begins.
+    Begin,
+    /// In a field without quotes.
+    Bare,
+    /// Inside quotes.
+    Inside,
+    /// At a quote that ends them, unless another one follows.
+    Ending,
+}
+
+#[derive(Debug, Default)]
+struct Elements {
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    ended: bool,
+}
+
+impl Items {
+    /// Nothing has come yet, and no more than `bytes_max` may.
+    #[must_use]
+    pub fn new(layout: Layout, bytes_max: usize) -> Self {
+        let cut = match layout.format {
+            Some(Format::Csv) => Cut::Lines { quotes: Some(Quotes::Begin) },
+            Some(Format::Jsonl) => Cut::Lines { quotes: None },
+            Some(Format::Json | Format::Manifest) | None if layout.items_pointer.is_none() => {
+                Cut::Elements(Elements::default())
+            }
+            Some(Format::Json | Format::Manifest | Format::Parquet) | None => Cut::Whole,
+        };
+        let limit = layout.max_items.and_then(|max| usize::try_from(max).ok());
+        Self {
+            limit: limit.unwrap_or(usize::MAX),
+            room: bytes_max,
+            held: Vec::new(),
+            seen: 0,
+            cut,
+            begun: false,
+            headers: layout.csv_headers.clone(),
+            items: Vec::new(),
+            layout,
+        }
+    }
+
+    /// Whether further bytes change nothing.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.items.len() >= self.limit
+    }
+
+    /// Bytes that may still come.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Takes further bytes.
+    ///
+    /// # Errors
+    /// `States.ItemReaderFailed`: what came is not what was announced, or too much.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        self.room = self.room.checked_sub(bytes.len()).ok_or_else(|| {
+            failed("The items have more bytes than this server holds for one Map state.")
+        })?;
+        self.held.extend_from_slice(bytes);
+        if !self.begun {
+            // Whether there is a byte order mark shows in three bytes.
+            if self.held.len() < 3 {
+                return Ok(());
+            }
+            self.begin();
+        }
+        self.cut(End::Open)
+    }
+
+    fn begin(&mut self) {
+        self.begun = true;
+        if self.held.starts_with("\u{feff}".as_bytes()) {
+            self.held.drain(..3);
+        }
+    }
+
+    /// The items, once everything has come.
+    ///
+    /// # Errors
+    /// `States.ItemReaderFailed`, with what is wrong with the file.
+    pub fn finish(mut self) -> Result<Vec<Value>, Failed> {
+        if !self.begun {
+            self.begin();
+        }
+        self.cut(End::Reached)?;
+        if let Some(headers) = &self.headers {
+            unique(headers)?;
+        }
+        self.items.truncate(self.limit);
+        Ok(self.items)
+    }
+
+    fn cut(&mut self, end: End) -> Result<(), Failed> {
+        match &self.cut {
+            Cut::Whole => match end {
+                End::Open => Ok(()),
+                End::Reached => self.whole(),
+            },
+            Cut::Lines { .. } => self.lines(end),
+            Cut::Elements(_) => self.elements(end),
+        }
+    }
+
+    fn whole(&mut self) -> Result<(), Failed> {
+        if self.layout.format == Some(Format::Parquet) {
+            return Err(failed("Parquet files can not be read here."));
+        }
+        let document = std::mem::take(&mut self.held);
+        let document: Value = serde_json::from_slice(&document).map_err(|_| not_json())?;
+        let pointer = self.layout.items_pointer.as_deref().unwrap_or_default();
+        match document.pointer(pointer) {
+            Some(Value::Array(items)) => {
+                self.items.extend(items.iter().take(self.limit).cloned());
+                Ok(())
+            }
+            _ => Err(not_iterable()),
+        }
+    }
+
+    fn lines(&mut self, end: End) -> Result<(), Failed> {
+        let held = std::mem::take(&mut self.held);
+        let Cut::Lines { quotes } = &mut self.cut else { return Ok(()) };
+        let mut quotes = *quotes;
+        let delimiter = u8::try_from(self.layout.csv_delimiter).unwrap_or(b',');
+        let (mut begin, mut at) = (0, self.seen);
+        while at < held.len() && !self.is_full() {
+            let byte = held[at];
+            at += 1;
+            let ends = match &mut quotes {
+                None => byte == b'\n',
+                Some(quotes) => {
+                    *quotes = quotes.after(byte, delimiter);
+                    *quotes == Quotes::Begin && byte != delimiter
+                }
+            };
+            if ends {
+                self.line(&held[begin..at])?;
+                begin = at;
+            }
+        }
+        if end == End::Reached && begin < held.len() && !self.is_full() {
+            self.line(&held[begin..])?;
+            begin = held.len();
+        }
+        self.seen = at.saturating_sub(begin);
+        self.held = held[begin..].to_vec();
+        self.cut = Cut::Lines { quotes };
+        Ok(())
+    }
+
+    fn line(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
+        if self.layout.format == Some(Format::Jsonl) {
+            if !text.trim().is_empty() {
+                let item = serde_json::from_str(text);
+                self.items.push(item.map_err(|_| failed("A line is not valid JSON."))?);
+            }
+            return Ok(());
+        }
+        let Some(record) = (Records { rest: text, delimiter: self.layout.csv_delimiter }).next()
+        else {
+            return Ok(());
+        };
+        let Some(headers) = &self.headers else {
+            unique(&record)?;
+            self.headers = Some(record);
+            return Ok(());
+        };
+        let mut item = Object::with_capacity(headers.len());
+        let mut fields = record.into_iter();
+        for header in headers {
+            item.insert(header.clone(), fields.next().unwrap_or_default().into());
+        }
+        self.items.push(Value::Object(item));
+        Ok(())
+    }
+
+    fn elements(&mut self, end: End) -> Result<(), Failed> {
+        let held = std::mem::take(&mut self.held);
+        let Cut::Elements(place) = &mut self.cut else { return Ok(()) };
+        let (mut begin, mut at) = (0, self.seen);
+        while at < held.len() && self.items.len() < self.limit {
+            let byte = held[at];
+            at += 1;
+            match place.after(byte) {
+                Met::Inside => {}
+                // Only spaces may stand outside of the array.
+                Met::Outside if byte.is_ascii_whitespace() => begin = at,
+                Met::Outside => {
+                    if place.ended {
+                        return Err(not_json());
+                    }
+                    // It is a document of another kind, or none.
+                    self.held = held;
+                    self.cut = Cut::Whole;
+                    return self.cut(end);
+                }
+                Met::Begin => begin = at,
+                Met::Comma => {
+                    let element = &held[begin..at - 1];
+                    self.items.push(serde_json::from_slice(element).map_err(|_| not_json())?);
+                    begin = at;
+                }
+                Met::End => {
+                    let element = &held[begin..at - 1];
+                    let is_last = !element.iter().all(u8::is_ascii_whitespace);
+                    if is_last || !self.items.is_empty() {
+                        self.items.push(serde_json::from_slice(element).map_err(|_| not_json())?);
+                    }
+                    begin = at;
+                }
+            }
+        }
+        if end == End::Reached && !place.ended && self.items.len() < self.limit {
+            return Err(not_json());
+        }
+        self.seen = at.saturating_sub(begin);
+        self.held = held[begin..].to_vec();
+        Ok(())
+    }
+}
+
+/// Whether more may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Open,
+    Reached,
+}
+
+impl Quotes {
+    /// The state after a byte. A line has ended where a field begins after something else than a delimiter.
+    const fn after(self, byte: u8, delimiter: u8) -> Self {
+        match (self, byte) {
+            (Self::Begin, b'"') | (Self::Ending, b'"') => Self::Inside,
+            (Self::Inside, b'"') => Self::Ending,
+            (Self::Inside, _) => Self::Inside,
+            (_, b'\n' | b'\r') => Self::Begin,
+            (_, byte) if byte == delimiter => Self::Begin,
+            (..) => Self::Bare,
+        }
+    }
+}
+
+/// What a byte of a JSON array is.
+enum Met {
+    /// Before the array or behind it.
+    Outside,
+    /// It begins.
+    Begin,
+    /// A part of an element.
+    Inside,
+    /// Between two elements.
+    Comma,
+    /// It ends.
+    End,
+}
+
+impl Elements {
+    const fn after(&mut self, byte: u8) -> Met {
+        if self.in_text {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_text = false,
+                _ => {}
+            }
+            return Met::Inside;
+        }
+        match byte {
+            b'[' if self.depth == 0 && !self.ended => {
+                self.depth = 1;
+                return Met::Begin;
+            }
+            _ if self.depth == 0 => return Met::Outside,
+            b'"' => self.in_text = true,
+            b'[' | b'{' => self.depth += 1,
+            b']' if self.depth == 1 => {
+                self.depth = 0;
+                self.ended = true;
+                return Met::End;
+            }
+            b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+            b',' if self.depth == 1 => return Met::Comma,
+            _ => {}
+        }
+        Met::Inside
+    }
+}
+
+fn unique(headers: &[String]) -> Result<(), Failed> {
+    let mut sorted: Vec<&String> = headers.iter().collect();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(failed("CSV headers cannot contain duplicates."));
+    }
+    Ok(())
 }
 
 fn failed(cause: impl Into<String>) -> Failed {
     Failed { error: ErrorName::ItemReaderFailed.as_str().to_owned(), cause: Some(cause.into()) }
 }
 
-fn array(ask: &ReadAsk, text: &str) -> Result<Vec<Value>, Failed> {
-    let not_iterable = || failed("Attempting to map over non-iterable node.");
-    let document: Value =
-        serde_json::from_str(text).map_err(|_| failed("The file is not valid JSON."))?;
-    let place = match &ask.items_pointer {
-        None => document,
-        Some(pointer) => document.pointer(pointer).cloned().ok_or_else(not_iterable)?,
-    };
-    match place {
-        Value::Array(items) => Ok(items),
-        _ => Err(not_iterable()),
-    }
+fn not_json() -> Failed {
+    failed("The file is not valid JSON.")
 }
 
-fn lines(text: &str, limit: usize) -> Result<Vec<Value>, Failed> {
-    text.lines()
-        .filter(|line| !line.trim().is_empty())
-        .take(limit)
-        .map(|line| serde_json::from_str(line).map_err(|_| failed("A line is not valid JSON.")))
-        .collect()
+fn not_iterable() -> Failed {
+    failed("Attempting to map over non-iterable node.")
 }
 
-fn csv(ask: &ReadAsk, text: &str, limit: usize) -> Result<Vec<Value>, Failed> {
-    let mut records = Records { rest: text, delimiter: ask.csv_delimiter };
-    let headers = match &ask.csv_headers {
-        Some(given) => given.clone(),
-        None => records.next().unwrap_or_default(),
-    };
-    let mut sorted: Vec<&String> = headers.iter().collect();
-    sorted.sort_unstable();
-    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(failed("CSV headers cannot contain duplicates."));
-    }
-    let mut items = Vec::new();
-    for record in records.take(limit) {
-        let mut item = Object::with_capacity(headers.len());
-        let mut fields = record.into_iter();
-        for header in &headers {
-            item.insert(header.clone(), fields.next().unwrap_or_default().into());
-        }
-        items.push(Value::Object(item));
-    }
-    Ok(items)
+fn not_utf8() -> Failed {
+    failed("The file is not encoded in UTF-8.")
 }
 
 /// The records of a CSV file, RFC 4180. Empty lines are none.
@@ -153,6 +477,68 @@ mod tests {
             Err(failed) => failed.cause.unwrap(),
         };
         assert_eq!(shown, expected);
+    }
+
+    /// The bytes come whole, and one by one: the items are the same.
+    #[track_caller]
+    fn check_in_bits(layout: &Layout, text: &str) {
+        let taken = |size: usize| {
+            let mut items = Items::new(layout.clone(), usize::MAX);
+            for bytes in text.as_bytes().chunks(size) {
+                items.push(bytes)?;
+            }
+            items.finish()
+        };
+        let whole = taken(text.len().max(1));
+        for size in 1..4 {
+            assert_eq!(taken(size), whole, "{text:?} in bits of {size}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_comes_in_bits_gives_what_it_gives_whole() {
+        let layout = |format| Layout {
+            format: Some(format),
+            csv_headers: None,
+            csv_delimiter: ',',
+            items_pointer: None,
+            max_items: None,
+        };
+        let texts = [
+            "a,b\r\n1,\"x\ny\"\r\n\"\",\"q\"\"\n\"",
+            "\u{feff}k\nü\n",
+            " [ {\"a\": \"]\\\"\"}, [1, 2] ,3 ] ",
+            "[]",
+            "{\"a\": [1]}",
+            "[1] 2",
+            "[1, ",
+            "1\n{\"a\": \"\\n\"}\n\n2",
+            "",
+        ];
+        for text in texts {
+            for format in [Format::Csv, Format::Json, Format::Jsonl] {
+                check_in_bits(&layout(format), text);
+                check_in_bits(&Layout { max_items: Some(1), ..layout(format) }, text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_too_many_bytes_is_refused_as_it_comes() {
+        let layout = Layout {
+            format: Some(Format::Jsonl),
+            csv_headers: None,
+            csv_delimiter: ',',
+            items_pointer: None,
+            max_items: None,
+        };
+        let mut items = Items::new(layout.clone(), 4);
+        items.push(b"1\n2\n").unwrap();
+        assert!(items.push(b"3").unwrap_err().cause.unwrap().contains("more bytes"));
+        let mut first = Items::new(Layout { max_items: Some(1), ..layout }, 4);
+        first.push(b"1\n2").unwrap();
+        assert!(first.is_full());
+        assert_eq!(first.finish().unwrap(), [Value::from(1)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod config;
 mod naming;
+mod outside;
 mod platform;
 mod record;
 
@@ -108,6 +109,19 @@ pub(crate) struct Args {
     /// The region in the ARNs of the AWS protocols [default: us-east-1]
     #[arg(long, env = "FERMATA_AWS_REGION", value_name = "REGION")]
     aws_region: Option<String>,
+    /// Where state machines find an AWS service: `sqs=http://127.0.0.1:5000`; a URL alone stands for all
+    /// services that are not named. May be repeated, or separated by commas [default: none is reached]
+    #[arg(long, env = "FERMATA_AWS_ENDPOINT", value_name = "SERVICE=URL", value_delimiter = ',')]
+    aws_endpoint: Vec<front::outside::Endpoint>,
+    /// The file with the keys that such requests are signed with, as AWS's tools keep one
+    /// (`~/.aws/credentials`, its section `[default]`) [default: keys that only services for
+    /// development take]
+    #[arg(long, env = "FERMATA_AWS_CREDENTIALS", value_name = "FILE")]
+    aws_credentials: Option<PathBuf>,
+    /// A host that `http:invoke` of state machines may reach: `api.example.com:443`, or
+    /// `*.example.com:443` for all below. May be repeated, or separated by commas [default: none]
+    #[arg(long, env = "FERMATA_HTTP_ALLOW", value_name = "HOST:PORT", value_delimiter = ',')]
+    http_allow: Vec<front::outside::Host>,
     /// Limits of state machines: `aws` (256 KiB of data, 25,000 events) or `platform` (the payload cap,
     /// 1,000,000 events) [default: aws]
     #[arg(long, env = "FERMATA_STATES_QUOTAS", value_name = "WORD")]

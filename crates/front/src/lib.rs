@@ -15,6 +15,7 @@ mod connection;
 mod lambda;
 mod metrics;
 mod nodes;
+pub mod outside;
 pub mod own;
 pub mod problem;
 pub mod stepfunctions;

@@ -141,6 +141,16 @@ pub const HOPS_MAX: usize = 512;
 pub const HOP_WAITS_MAX: usize = 1_024;
 /// How long a request waits, beyond the time of a lease, for an execution whose node is gone.
 pub const HOP_PATIENCE: Duration = Duration::from_secs(5);
+/// Requests of state machines under way to services outside, of one node. Further ones wait.
+pub const OUTSIDE_CALLS_MAX: usize = 256;
+/// How long a service outside has for its answer.
+pub const OUTSIDE_CALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bytes of such an answer.
+pub const OUTSIDE_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the files that one Map state reads its items from.
+pub const ASL_ITEMS_BYTES_MAX: usize = 128 << 20;
+/// Bytes at which a file with results of a Map state is ended and another one begun.
+pub const ASL_RESULT_FILE_BYTES: usize = 64 << 20;
 /// Bytes of an input, output or result of a state, unless the operator sets another cap.
 pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
 /// Events of one execution of a state machine, unless the operator sets another cap.

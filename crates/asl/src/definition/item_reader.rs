@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::map::{format, is_count};
+use super::map::is_count;
 use super::reader::{Fields, Reader};
 use super::{Dynamic, Format, Language, Resource, template};
 
@@ -80,7 +80,7 @@ fn read_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<Config> {
     let format = match reader.text(fields, "InputType") {
         None => None,
         Some(text) => {
-            let format = format(&text);
+            let format = Format::from_name(&text);
             if format.is_none() {
                 reader.error(
                     &fields.at("InputType"),

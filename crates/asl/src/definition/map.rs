@@ -6,8 +6,8 @@ use super::parse::{Targets, chart};
 use super::problem::Code;
 use super::reader::{Fields, Reader};
 use super::{
-    Batcher, ChartId, Distributed, Format, Items, Language, MachineType, Map, Resource, Writer,
-    retry, template,
+    Batcher, ChartId, Distributed, Items, Language, MachineType, Map, Resource, Writer, retry,
+    template,
 };
 
 /// Length of a label.
@@ -228,17 +228,6 @@ fn writer(reader: &mut Reader, fields: &Fields<'_>) -> Option<Writer> {
         transformation: config("Transformation", &["NONE", "COMPACT", "FLATTEN"]),
         output_type: config("OutputType", &["JSON", "JSONL"]),
     })
-}
-
-pub(super) fn format(text: &str) -> Option<Format> {
-    match text {
-        "CSV" => Some(Format::Csv),
-        "JSON" => Some(Format::Json),
-        "JSONL" => Some(Format::Jsonl),
-        "MANIFEST" => Some(Format::Manifest),
-        "PARQUET" => Some(Format::Parquet),
-        _ => None,
-    }
 }
 
 pub(super) fn is_count(value: &Value) -> Result<(), String> {

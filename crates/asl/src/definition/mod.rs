@@ -405,6 +405,13 @@ impl Format {
             Self::Parquet => "PARQUET",
         }
     }
+
+    /// The inverse of [`Format::as_str`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Csv, Self::Json, Self::Jsonl, Self::Manifest, Self::Parquet];
+        all.into_iter().find(|format| format.as_str() == name)
+    }
 }
 
 /// `ItemBatcher`.

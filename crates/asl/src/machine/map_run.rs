@@ -358,9 +358,11 @@ impl Machine {
                 }
                 Err(error) => self.broke(id, error),
             },
-            Some(_) | None => {
+            writer => {
                 let Phase::MapRun(phase) = &self.branch(id).phase else { return };
                 let result = phase.results.to_array();
+                let flat = writer.as_ref().and_then(|writer| writer.transformation.as_deref());
+                let result = if flat == Some("FLATTEN") { flattened(&result) } else { result };
                 self.run_succeeded(id, result);
             }
         }
@@ -451,6 +453,18 @@ impl MapRunPhase {
             }
         }
     }
+}
+
+/// Results that are lists, as one list.
+fn flattened(results: &Document) -> Document {
+    let mut flat = Vec::new();
+    for result in results.value().as_array().into_iter().flatten() {
+        match result.as_array() {
+            Some(items) => flat.extend(items.iter().cloned()),
+            None => flat.push(result.clone()),
+        }
+    }
+    serde_json::Value::Array(flat).into()
 }
 
 fn run_of<'d>(

@@ -276,6 +276,12 @@ impl Machine {
         self.ops.keys().copied()
     }
 
+    /// What it was started with.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The names of the states that its branches stand in, for a person.
     pub fn standing(&self) -> impl Iterator<Item = &str> + '_ {
         self.branches

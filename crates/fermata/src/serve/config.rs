@@ -1,6 +1,7 @@
 //! What holds for a server: flags, then environment, then the file, then defaults.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,6 +20,7 @@ use store::Address;
 
 use super::Args;
 use super::naming::Naming;
+use super::outside;
 
 /// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
 const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
@@ -88,6 +90,11 @@ struct File {
     wasm_opt: Option<PathBuf>,
     aws_account: Option<String>,
     aws_region: Option<String>,
+    /// URLs by service.
+    aws_endpoints: BTreeMap<String, String>,
+    aws_credentials: Option<PathBuf>,
+    http_allow: Vec<String>,
+    http_connections: BTreeMap<String, outside::Connection>,
     states_quotas: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
@@ -155,11 +162,12 @@ pub(crate) fn parse_micro(text: &str) -> Option<u64> {
 }
 
 /// Flags and environment from `args`, then the file, then defaults.
-pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
-    let file = match &args.config {
+pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
+    let mut file = match &args.config {
         Some(path) => read(path)?,
         None => File::default(),
     };
+    let aws = aws(&mut args, &mut file)?;
     let machines = args.machines.or(file.machines).unwrap_or(1);
     let shards = args.shards.or(file.shards).unwrap_or(1);
     if machines == 0 || shards == 0 || args.cores.or(file.cores) == Some(0) {
@@ -175,7 +183,6 @@ pub(crate) fn load(args: Args) -> anyhow::Result<Config> {
         bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
     }
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
-    let aws = aws(args.aws_account.or(file.aws_account), args.aws_region.or(file.aws_region))?;
     let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
@@ -250,13 +257,19 @@ fn price_list(classes: BTreeMap<String, Decimal>) -> anyhow::Result<PriceList> {
     PriceList::new(classes.into_iter().map(class).collect()).context("read the price list")
 }
 
-fn aws(
-    account: Option<String>,
-    region: Option<String>,
-) -> anyhow::Result<front::stepfunctions::Settings> {
+fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions::Settings> {
     let mut aws = front::stepfunctions::Settings::default();
+    let account = args.aws_account.take().or_else(|| file.aws_account.take());
+    let region = args.aws_region.take().or_else(|| file.aws_region.take());
     aws.account = account.unwrap_or(aws.account);
     aws.region = region.unwrap_or(aws.region);
+    aws.outside = outside::Outside {
+        endpoints: (take(&mut args.aws_endpoint), take(&mut file.aws_endpoints)),
+        credentials: args.aws_credentials.take().or_else(|| file.aws_credentials.take()),
+        http_allow: (take(&mut args.http_allow), take(&mut file.http_allow)),
+        connections: take(&mut file.http_connections),
+    }
+    .settings()?;
     if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
         bail!("--aws-account is twelve digits, not {:?}", aws.account);
     }

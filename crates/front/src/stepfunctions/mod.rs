@@ -41,6 +41,8 @@ use params::Params;
 use registry::Registry;
 use runs::Runs;
 
+use crate::outside::{self, Outside};
+
 const TARGET: &str = "x-amz-target";
 const PREFIX: &str = "AWSStepFunctions.";
 const CLASS: &str = "x-fermata-class";
@@ -53,11 +55,17 @@ pub struct Settings {
     pub account: String,
     /// `us-east-1`.
     pub region: String,
+    /// What state machines may reach outside of this server.
+    pub outside: outside::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { account: "000000000000".to_owned(), region: "us-east-1".to_owned() }
+        Self {
+            account: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
+            outside: outside::Settings::default(),
+        }
     }
 }
 
@@ -66,6 +74,7 @@ struct Api {
     place: Place,
     registry: Registry,
     runs: Runs,
+    outside: Outside,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -110,6 +119,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         place: Place::new(settings),
         registry: Registry::start(handle.clone()),
         runs: Runs::default(),
+        outside: Outside::new(&settings.outside, &settings.region),
         publishing: tokio::sync::Mutex::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));

@@ -328,7 +328,8 @@ impl Driver {
                     let waiting = Waiting { inbox: self.inbox.clone(), op };
                     lock(&self.ctx.api.runs.table).tokens.insert(token.clone(), waiting);
                     self.tokens.push(token.clone());
-                    let order = tasks::Order { op, token, inbox: self.inbox.clone() };
+                    let by = vec![facts.execution_arn.clone(), facts.machine_arn.clone()];
+                    let order = tasks::Order { op, token, inbox: self.inbox.clone(), by };
                     let ctx = self.ctx.clone();
                     tokio::spawn(async move { tasks::perform(&ctx, *task, order).await });
                 }
@@ -406,7 +407,7 @@ impl Driver {
 }
 
 fn no_storage(error: &str) -> Failed {
-    let cause = "no S3 endpoint is configured for this server".to_owned();
+    let cause = "an EXPRESS execution has no distributed Map states".to_owned();
     Failed { error: error.to_owned(), cause: Some(cause) }
 }
 

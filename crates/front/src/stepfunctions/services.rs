@@ -23,13 +23,8 @@ impl node::Services for Services {
         let class = Some(handle.prices().get(call.class).name.clone());
         let ctx = Ctx { api: Arc::clone(&self.0), handle, who, class };
         if matches!(call.name.as_str(), "read" | "write") {
-            let name = if call.name == "read" {
-                "States.ItemReaderFailed"
-            } else {
-                "States.ResultWriterFailed"
-            };
-            let cause = "no S3 endpoint is configured for this server";
-            return reply(failed(name, cause));
+            tokio::spawn(async move { reply(storage(&ctx, &call).await) });
+            return;
         }
         let work: Work = match serde_json::from_slice(&call.payload) {
             Ok(work) => work,
@@ -72,6 +67,27 @@ fn offer(ctx: &Ctx, activity: &str, id: InvocationId, work: Work, reply: Service
     ctx.api.runs.offer(tenant, activity, offer);
 }
 
+/// Reads items from S3, or writes results there.
+async fn storage(ctx: &Ctx, call: &ServiceCall) -> ServiceEnd {
+    let damaged = |error: serde_json::Error| Failed {
+        error: "States.Runtime".to_owned(),
+        cause: Some(error.to_string()),
+    };
+    let outside = &ctx.api.outside;
+    let done = if call.name == "read" {
+        match serde_json::from_slice(&call.payload) {
+            Ok(read) => outside.read(&read).await,
+            Err(error) => Err(damaged(error)),
+        }
+    } else {
+        match serde_json::from_slice(&call.payload) {
+            Ok(write) => outside.write(&write).await,
+            Err(error) => Err(damaged(error)),
+        }
+    };
+    done.map_or_else(ended, |answer| ServiceEnd::Answer(answer.to_string().into()))
+}
+
 async fn perform(ctx: &Ctx, call: &ServiceCall, resource: &Resource, work: &Work) -> ServiceEnd {
     let input: Value = serde_json::from_str(&work.input).unwrap_or_default();
     let done = match &resource.integration {
@@ -90,10 +106,7 @@ async fn perform(ctx: &Ctx, call: &ServiceCall, resource: &Resource, work: &Work
         Integration::Service { service, action, sdk: Sdk::Plain, .. } if service == "sfn" => {
             tasks::own_action(ctx, action, &input).await.map(|answer| answer.value().clone())
         }
-        _ => Err(Failed {
-            error: "States.Runtime".to_owned(),
-            cause: Some(format!("no endpoint is configured for {}", resource.arn)),
-        }),
+        _ => tasks::outside(ctx, resource, &input, &work.by).await,
     };
     done.map_or_else(ended, |answer| ServiceEnd::Answer(answer.to_string().into()))
 }

@@ -3,7 +3,7 @@
 use asl::Document;
 use asl::answer;
 use asl::ask::{Failed, Input, TaskAsk};
-use asl::definition::{Integration, Pattern, Sdk};
+use asl::definition::{Integration, Pattern, Resource, Sdk};
 use model::FunctionName;
 use model::suspend::OpId;
 use node::{ErrorKind, Invoke};
@@ -13,12 +13,15 @@ use tokio::sync::mpsc;
 use super::error::AwsError;
 use super::runs::Offer;
 use super::{Ctx, executions};
+use crate::outside::{Call, Way};
 
 /// Where the end of a task is told, and the token that can end it.
 pub(super) struct Order {
     pub(super) op: OpId,
     pub(super) token: String,
     pub(super) inbox: mpsc::UnboundedSender<Input>,
+    /// The execution and its machine.
+    pub(super) by: Vec<String>,
 }
 
 /// Does the work of a task that is part of an execution.
@@ -50,7 +53,7 @@ pub(super) async fn perform(ctx: &Ctx, ask: TaskAsk, order: Order) {
 
 /// Work of an activity of an execution of this process.
 fn offer(ctx: &Ctx, input: &str, order: &Order) -> Offer {
-    let Order { op, token, inbox } = order;
+    let Order { op, token, inbox, by: _ } = order;
     let (op, inbox, api) = (*op, inbox.clone(), std::sync::Arc::clone(&ctx.api));
     let waits = token.clone();
     Offer {
@@ -99,11 +102,36 @@ pub(super) async fn run(
         Integration::Service { service, action, sdk: Sdk::Plain, .. } if service == "sfn" => {
             own_action(ctx, action, ask.input.value()).await
         }
-        Integration::Activity { .. } | Integration::Service { .. } => Err(Failed {
-            error: "States.Runtime".to_owned(),
-            cause: Some(format!("no endpoint is configured for {}", ask.resource.arn)),
-        }),
+        Integration::Activity { .. } | Integration::Service { .. } => {
+            let by = order.map_or(&[][..], |order| &order.by);
+            outside(ctx, &ask.resource, ask.input.value(), by).await.map(Document::new)
+        }
     }
+}
+
+/// Calls a service outside of this server.
+pub(super) async fn outside(
+    ctx: &Ctx,
+    resource: &Resource,
+    parameters: &Value,
+    by: &[String],
+) -> Result<Value, Failed> {
+    let Integration::Service { service, action, pattern, sdk } = &resource.integration else {
+        let cause = format!("nobody does what {} names", resource.arn);
+        return Err(Failed { error: "States.Runtime".to_owned(), cause: Some(cause) });
+    };
+    if service == "http" && *sdk == Sdk::Optimized {
+        return ctx.api.outside.invoke_http(parameters).await;
+    }
+    if matches!(pattern, Pattern::Sync | Pattern::Sync2) {
+        let cause = format!("jobs of {service} cannot be waited for here: {}", resource.arn);
+        return Err(Failed { error: "States.Runtime".to_owned(), cause: Some(cause) });
+    }
+    let way = match sdk {
+        Sdk::Optimized => Way::Optimized,
+        Sdk::Plain => Way::Plain,
+    };
+    ctx.api.outside.call(&Call { service, action, way, parameters, by }).await
 }
 
 /// `aws-sdk:sfn:…`: an action of this API, its fields named as that client names them.

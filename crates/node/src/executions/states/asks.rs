@@ -90,12 +90,20 @@ impl Under<'_> {
             self.asks.push((Slot::Submitted.of(op), Ask::Signal { name: name.clone() }));
             name
         });
+        let by = match &task.resource.integration {
+            Integration::Service { service, .. } if service == "events" => {
+                let facts = self.run.machine.facts();
+                vec![facts.execution_arn.clone(), facts.machine_arn.clone()]
+            }
+            _ => Vec::new(),
+        };
         let work = Work {
             resource: task.resource.arn.clone(),
             input: task.input.text().to_owned(),
             token: has_token.then(|| self.turn.mint.token(Slot::Token.of(op))),
             credentials: task.credentials,
             submitted,
+            by,
         };
         let label = match &task.resource.integration {
             Integration::Activity { name } => format!("activity:{name}"),

@@ -16,6 +16,9 @@ pub struct Work {
     pub credentials: Option<Value>,
     /// The signal by which the state hears that its job has begun.
     pub submitted: Option<String>,
+    /// The execution and its machine, for a service that is told of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
 }
 
 /// Items of a distributed Map state that are to be read.

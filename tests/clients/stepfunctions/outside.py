@@ -1,0 +1,220 @@
+"""What state machines reach outside of the server: moto's services, and an HTTP server of this script.
+
+    outside.py FERMATA_BINARY
+
+The recorded cases (corpus.py) say what AWS answers; what they do not cover is here.
+"""
+
+import gzip
+import http.server
+import json
+import sys
+import threading
+import unittest
+
+import corpus
+
+SERVER = None
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Answers with what it was asked; /moved leads elsewhere, /broken fails."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("location", "http://127.0.0.1:1/")
+            self.send_header("content-length", "0")
+            self.end_headers()
+            return
+        answer = json.dumps({"path": self.path, "body": body, "key": self.headers.get("x-key")}).encode()
+        self.send_response(500 if self.path.startswith("/broken") else 200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+
+def run(states, start, data=None, express=False):
+    """Runs a machine to its end."""
+    name = "outside"
+    arn = f"arn:aws:states:us-east-1:{corpus.ACCOUNT}:stateMachine:{name}"
+    client = SERVER.states
+    client.delete_state_machine(stateMachineArn=arn)
+    client.create_state_machine(
+        name=name, definition=json.dumps({"StartAt": start, "States": states}),
+        type="EXPRESS" if express else "STANDARD", roleArn=f"arn:aws:iam::{corpus.ACCOUNT}:role/role")
+    if express:
+        return client.start_sync_execution(stateMachineArn=arn, input=json.dumps(data or {}))
+    execution = client.start_execution(stateMachineArn=arn, input=json.dumps(data or {}))["executionArn"]
+    return corpus.Case(SERVER, {}, 0).wait_for_end(execution)
+
+
+def task(resource, parameters, express=False):
+    state = {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "Parameters": parameters, "End": True}
+    ended = run({"T": state}, "T", express=express)
+    if ended["status"] == "SUCCEEDED":
+        return json.loads(ended["output"])
+    return ended.get("error"), ended.get("cause")
+
+
+def mapped(reader, extra=None, writer=None):
+    state = {
+        "Type": "Map", "ItemReader": reader, "End": True,
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}},
+        **(extra or {}),
+    }
+    if writer:
+        state["ResultWriter"] = writer
+    ended = run({"M": state}, "M")
+    if ended["status"] == "SUCCEEDED":
+        return json.loads(ended["output"])
+    return ended.get("error"), ended.get("cause")
+
+
+def reader(key, kind, **config):
+    return {"Resource": "arn:aws:states:::s3:getObject", "ReaderConfig": {"InputType": kind, **config},
+            "Parameters": {"Bucket": "bucket", "Key": key}}
+
+
+class Outside(unittest.TestCase):
+    def setUp(self):
+        SERVER.clear()
+        self.s3 = SERVER.services.client("s3")
+        self.s3.create_bucket(Bucket="bucket")
+
+    def put(self, key, body):
+        self.s3.put_object(Bucket="bucket", Key=key, Body=body)
+
+    def test_an_express_machine_calls_services_too(self):
+        queue = SERVER.services.client("sqs").create_queue(QueueName="q")["QueueUrl"]
+        sent = task("sqs:sendMessage", {"QueueUrl": queue, "MessageBody": {"a": 1}}, express=True)
+        self.assertEqual(sent["SdkHttpMetadata"]["HttpStatusCode"], 200)
+        got = task("aws-sdk:sqs:receiveMessage", {"QueueUrl": queue})
+        self.assertEqual(json.loads(got["Messages"][0]["Body"]), {"a": 1})
+
+    def test_a_service_that_speaks_the_query_protocol_takes_lists_and_gives_them(self):
+        topic = task("aws-sdk:sns:createTopic", {"Name": "t", "Tags": [{"Key": "k", "Value": "v"}]})
+        self.assertTrue(topic["TopicArn"].endswith(":t"))
+        topics = task("aws-sdk:sns:listTopics", {})["Topics"]
+        self.assertEqual(topics, [{"TopicArn": topic["TopicArn"]}])
+        tags = task("aws-sdk:sns:listTagsForResource", {"ResourceArn": topic["TopicArn"]})
+        self.assertEqual(tags["Tags"], [{"Key": "k", "Value": "v"}])
+
+    def test_objects_are_written_read_listed_and_deleted(self):
+        task("aws-sdk:s3:putObject", {"Bucket": "bucket", "Key": "a b/ü", "Body": "text", "Metadata": {"m": "1"}})
+        got = task("aws-sdk:s3:getObject", {"Bucket": "bucket", "Key": "a b/ü"})
+        self.assertEqual((got["Body"], got["ContentLength"], got["Metadata"]), ("text", 4, {"m": "1"}))
+        listed = task("aws-sdk:s3:listObjectsV2", {"Bucket": "bucket", "Prefix": "a b/"})
+        self.assertEqual([(one["Key"], one["Size"]) for one in listed["Contents"]], [("a b/ü", 4)])
+        gone = task("aws-sdk:s3:deleteObjects", {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "a b/ü"}]}})
+        self.assertEqual([one["Key"] for one in gone["Deleted"]], ["a b/ü"])
+        error, cause = task("aws-sdk:s3:getObject", {"Bucket": "bucket", "Key": "gone"})
+        self.assertEqual(error, "S3.NoSuchKeyException")
+        self.assertIn("Status Code: 404", cause)
+
+    def test_items_are_read_from_every_kind_of_file(self):
+        self.put("lines", b'1\n\n{"a": 2}\n')
+        self.assertEqual(mapped(reader("lines", "JSONL")), [1, {"a": 2}])
+        self.put("nested", b'{"a": {"b": [1, 2]}}')
+        self.assertEqual(mapped(reader("nested", "JSON", ItemsPointer="/a/b")), [1, 2])
+        self.put("pipes", b'a|b\n1|"x\ny"\n')
+        pipes = reader("pipes", "CSV", CSVHeaderLocation="FIRST_ROW", CSVDelimiter="PIPE")
+        self.assertEqual(mapped(pipes), [{"a": "1", "b": "x\ny"}])
+        self.put("lines.gz", gzip.compress(b"1\n2\n"))
+        self.assertEqual(mapped(reader("lines.gz", "JSONL")), [1, 2])
+        self.put("wrong", b"{")
+        self.assertEqual(mapped(reader("wrong", "JSON"))[0], "States.ItemReaderFailed")
+        error, cause = mapped(reader("not there", "JSON"))
+        self.assertEqual(error, "States.ItemReaderFailed")
+        self.assertIn("NoSuchKey", cause)
+
+    def test_manifests_lead_to_their_files(self):
+        self.put("inv/1.csv.gz", gzip.compress(b'"bucket","k1"\n"bucket","k2"\n'))
+        self.put("inv/2.csv.gz", gzip.compress(b'"bucket","k3"\n'))
+        manifest = {"fileFormat": "CSV", "fileSchema": "Bucket, Key", "destinationBucket": "arn:aws:s3:::bucket",
+                    "files": [{"key": "inv/1.csv.gz"}, {"key": "inv/2.csv.gz"}]}
+        self.put("inv/manifest.json", json.dumps(manifest))
+        items = [{"Bucket": "bucket", "Key": f"k{n}"} for n in (1, 2, 3)]
+        self.assertEqual(mapped(reader("inv/manifest.json", "MANIFEST")), items)
+        self.assertEqual(mapped(reader("inv/manifest.json", "MANIFEST", MaxItems=2)), items[:2])
+        self.put("unload/1", b"1\n")
+        self.put("unload/2", b"2\n")
+        self.put("unload/manifest.csv", b"s3://bucket/unload/1\ns3://bucket/unload/2\n")
+        athena = reader("unload/manifest.csv", "JSONL", ManifestType="ATHENA_DATA")
+        self.assertEqual(mapped(athena), [1, 2])
+
+    def test_a_listing_gives_objects_page_by_page_or_what_is_in_them(self):
+        for n in range(5):
+            self.put(f"p/{n}", json.dumps([n]))
+        listing = {"Resource": "arn:aws:states:::s3:listObjectsV2",
+                   "Parameters": {"Bucket": "bucket", "Prefix": "p/", "MaxKeys": 2}}
+        self.assertEqual([item["Key"] for item in mapped(listing)], [f"p/{n}" for n in range(5)])
+        listing["ReaderConfig"] = {"InputType": "JSON", "Transformation": "LOAD_AND_FLATTEN"}
+        self.assertEqual(mapped(listing), list(range(5)))
+
+    def test_results_are_written_with_a_manifest_that_names_them(self):
+        self.put("lines", b"1\n[2]\n")
+        writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "bucket", "Prefix": "out"}}
+        details = mapped(reader("lines", "JSONL"), writer=writer)["ResultWriterDetails"]
+        self.assertEqual(details["Bucket"], "bucket")
+        manifest = self.read(details["Key"])
+        [file] = manifest["ResultFiles"]["SUCCEEDED"]
+        self.assertTrue(file["Key"].endswith("/SUCCEEDED_0.json"), file)
+        outputs = self.read(file["Key"])
+        self.assertEqual([one["Output"] for one in outputs], ["1", "[2]"])
+        self.assertEqual({one["Status"] for one in outputs}, {"SUCCEEDED"})
+        writer["WriterConfig"] = {"Transformation": "FLATTEN", "OutputType": "JSONL"}
+        details = mapped(reader("lines", "JSONL"), writer=writer)["ResultWriterDetails"]
+        [file] = self.read(details["Key"])["ResultFiles"]["SUCCEEDED"]
+        self.assertEqual(self.s3.get_object(Bucket="bucket", Key=file["Key"])["Body"].read(), b"1\n2\n")
+
+    def test_results_that_cannot_be_written_fail_the_state(self):
+        self.put("lines", b"1\n")
+        writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "no-bucket"}}
+        error, cause = mapped(reader("lines", "JSONL"), writer=writer)
+        self.assertEqual(error, "States.ResultWriterFailed")
+        self.assertIn("NoSuchBucket", cause)
+
+    def read(self, key):
+        return json.loads(self.s3.get_object(Bucket="bucket", Key=key)["Body"].read())
+
+    def test_http_is_invoked_at_hosts_that_are_allowed_and_nowhere_else(self):
+        here = f"http://127.0.0.1:{HTTP.server_port}"
+        arn = "arn:aws:events:us-east-1:111111111111:connection/echo/0"
+        asked = {"ApiEndpoint": f"{here}/a", "Method": "POST", "Authentication": {"ConnectionArn": arn},
+                 "QueryParameters": {"q": ["1", "x y"]}, "RequestBody": {"b": 1}}
+        answer = task("http:invoke", asked)
+        self.assertEqual((answer["StatusCode"], answer["StatusText"]), (200, "OK"))
+        self.assertEqual(answer["ResponseBody"], {"path": "/a?q=1&q=x%20y", "body": '{"b":1}', "key": "secret"})
+        self.assertEqual(answer["Headers"]["content-type"], ["application/json"])
+        form = {**asked, "RequestBody": {"a": [1, 2]}, "Transform": {"RequestBodyEncoding": "URL_ENCODED"}}
+        self.assertEqual(task("http:invoke", form)["ResponseBody"]["body"], "a%5B0%5D=1&a%5B1%5D=2")
+        error, _ = task("http:invoke", {**asked, "ApiEndpoint": f"{here}/broken"})
+        self.assertEqual(error, "States.Http.StatusCode.500")
+        error, _ = task("http:invoke", {**asked, "ApiEndpoint": f"{here}/moved"})
+        self.assertEqual(error, "States.Http.StatusCode.302")
+        error, cause = task("http:invoke", {**asked, "ApiEndpoint": SERVER.services.url})
+        self.assertEqual(error, "States.Runtime")
+        self.assertIn("--http-allow 127.0.0.1:", cause)
+
+
+if __name__ == "__main__":
+    HTTP = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=HTTP.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{HTTP.server_port}"
+    connection = f'[http-connections.echo]\nhosts = ["{host}"]\nheaders = {{ x-key = "secret" }}\n'
+    SERVER = corpus.Server(sys.argv[1], f'http-allow = ["{host}"]\n{connection}')
+    try:
+        result = unittest.main(argv=[sys.argv[0], *sys.argv[2:]], exit=False, verbosity=2).result
+    finally:
+        SERVER.stop()
+    sys.exit(not result.wasSuccessful())
