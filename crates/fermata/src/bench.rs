@@ -14,6 +14,7 @@ mod busy;
 mod flood;
 mod functions;
 mod kills;
+mod maps;
 mod memory;
 mod preempt;
 mod probe;

@@ -177,6 +177,7 @@ fn bench_states_times_chains_and_fan_outs() {
     // Two shapes, two sorts, two payloads.
     assert_eq!(rows.len(), 8, "{figures:#}");
     assert!(rows.iter().all(|row| row["p50_ms"].as_f64().unwrap() >= 10.0), "{figures:#}");
+    assert_eq!(figures["maps"].as_array().unwrap().len(), 2, "{figures:#}");
 }
 
 /// The rules that hold on every machine, however slow: what the times are is of no interest.

@@ -44,10 +44,35 @@ struct Run<'d> {
     distributed: &'d Distributed,
 }
 
+/// How far a map run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapRunProgress {
+    /// Which one.
+    pub arn: String,
+    /// Its items; 0 while they are read.
+    pub items: usize,
+    /// Children, those that have not begun too.
+    pub children: usize,
+    /// Children under way.
+    pub running: usize,
+    /// Children that succeeded.
+    pub succeeded: usize,
+    /// Children that did not.
+    pub failed: usize,
+}
+
 /// Failures whose words are kept for a `ResultWriter`.
 const FAILURES_KEPT: usize = 10_000;
 
 impl Machine {
+    /// How far the map runs under way are.
+    pub fn map_runs(&self) -> impl Iterator<Item = MapRunProgress> + '_ {
+        self.branches.values().filter_map(|branch| match &branch.phase {
+            Phase::MapRun(phase) => Some(phase.progress()),
+            _ => None,
+        })
+    }
+
     /// Asks for the items of a run.
     pub(super) fn begin_reading(
         &mut self,
@@ -439,6 +464,19 @@ impl Machine {
 }
 
 impl MapRunPhase {
+    fn progress(&self) -> MapRunProgress {
+        let ended = self.next - self.running.len();
+        let failed = usize::try_from(self.failed).unwrap_or(usize::MAX);
+        MapRunProgress {
+            arn: self.arn.clone(),
+            items: self.items.value().as_array().map_or(0, Vec::len),
+            children: self.children,
+            running: self.running.len(),
+            succeeded: ended.saturating_sub(failed),
+            failed,
+        }
+    }
+
     fn exceeds_tolerance(&self) -> bool {
         if self.failed == 0 {
             return false;

@@ -6,7 +6,7 @@ mod faults;
 mod looks;
 mod order;
 mod predicted;
-mod pressure;
+pub(super) mod pressure;
 mod tail;
 
 use anyhow::Context as _;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::functions::TOP;
+use super::maps;
 use super::{Common, Origin, data_dir, save, temporary_folder};
 use crate::load::connection::{Answer, Connection, invoke};
 use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
@@ -21,6 +22,9 @@ use crate::load::report::rounded;
 pub(crate) struct Args {
     #[command(flatten)]
     common: Common,
+    /// Large Map states only: 10,000 items inline and 100,000 distributed
+    #[arg(long)]
+    maps: bool,
 }
 
 /// What each function does.
@@ -36,6 +40,7 @@ struct Figures {
     /// One call of the function itself, in milliseconds.
     function_p50_ms: f64,
     rows: Vec<Row>,
+    maps: Vec<maps::Row>,
     notes: Vec<&'static str>,
 }
 
@@ -66,6 +71,26 @@ struct Case {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let origin = Origin::load(&args.common);
     origin.print("states");
+    let (function, rows) = if args.maps { (0.0, Vec::new()) } else { shapes(args)? };
+    let sizes = if args.common.quick { [20, 20] } else { [10_000, 100_000] };
+    let mut measured = Vec::new();
+    if args.maps || args.common.quick {
+        for (mode, items) in ["inline", "distributed"].into_iter().zip(sizes) {
+            let row = maps::measure(mode, items)?;
+            println!("{row}");
+            measured.push(row);
+        }
+    }
+    let notes = vec![
+        "overhead: the median beyond what the functions sleep (10 ms each in a chain, 10 ms in a fan-out)",
+        "standard: durable, each transition committed to SQLite before the next step",
+    ];
+    let figures = Figures { origin, function_p50_ms: function, rows, maps: measured, notes };
+    save(&args.common, &figures)
+}
+
+/// Chains and fan-outs; what one call of their function takes comes first.
+fn shapes(args: &Args) -> anyhow::Result<(f64, Vec<Row>)> {
     let (sizes, runs): (&[usize], usize) =
         if args.common.quick { (&[2], 1) } else { (&[5, 10, 20, 40, 80], 9) };
     let folder = temporary_folder()?;
@@ -109,16 +134,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::Ok((millis(median(&mut function)), rows))
     })?;
     println!("\none call of the function: p50 {function:.1} ms");
-    let notes = vec![
-        "overhead: the median beyond what the functions sleep (10 ms each in a chain, 10 ms in a fan-out)",
-        "standard: durable, each transition committed to SQLite before the next step",
-    ];
-    save(&args.common, &Figures { origin, function_p50_ms: function, rows, notes })
+    Ok((function, rows))
 }
 
-struct Client<'p> {
-    connection: Connection,
-    platform: &'p Platform,
+pub(super) struct Client<'p> {
+    pub(super) connection: Connection,
+    pub(super) platform: &'p Platform,
 }
 
 impl Client<'_> {
@@ -179,7 +200,7 @@ impl Client<'_> {
         Ok((time, answer))
     }
 
-    async fn aws(&mut self, action: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn aws(&mut self, action: &str, body: &Value) -> anyhow::Result<Value> {
         let request = self.request(action, body);
         let (_, answer) = self.timed(request).await?;
         serde_json::from_slice(&answer.body).context("read the answer")

@@ -212,6 +212,7 @@ async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, Aw
             map_run: None,
             kept: Kept::Node(begun.id, ready.function, ready.function_version),
             by,
+            standing: Value::Null,
         }),
         Err(error) if error.kind == ErrorKind::Conflict => {
             let run = ctx.handle.run(&ctx.who, &Which::Name(row_name)).await?;

@@ -1,5 +1,8 @@
 //! Map runs: what a distributed Map state does with its items.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use model::ExecutionId;
 use node::{ExecutionStatus, RunFilter};
 use serde_json::{Map, Value, json};
@@ -21,6 +24,27 @@ struct MapRun {
     started: f64,
     stopped: Option<f64>,
     status: &'static str,
+}
+
+/// Map runs whose executions were shown lately.
+#[derive(Default)]
+pub(super) struct Known(Mutex<BTreeMap<String, String>>);
+
+/// Runs that are remembered; beyond it all are forgotten.
+const KNOWN_MAX: usize = 10_000;
+
+impl Known {
+    fn owner(&self, arn: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
+    }
+
+    fn note(&self, execution: &str, runs: &[MapRun]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + runs.len() > KNOWN_MAX {
+            known.clear();
+        }
+        known.extend(runs.iter().map(|run| (run.arn.clone(), execution.to_owned())));
+    }
 }
 
 /// The machine and the label in an ARN (`…:mapRun:MACHINE/LABEL:UUID`).
@@ -71,6 +95,13 @@ async fn of(ctx: &Ctx, view: &View) -> Result<Vec<MapRun>, AwsError> {
 /// The execution that a map run belongs to, and the run.
 async fn owner(ctx: &Ctx, arn: &str) -> Result<(View, MapRun), AwsError> {
     let (machine, _) = read(arn)?;
+    // One that was shown lately is found without a search among its own children.
+    if let Some(execution) = ctx.api.map_runs.owner(arn)
+        && let Ok(view) = find(ctx, &execution).await
+        && let Some(run) = of(ctx, &view).await?.into_iter().find(|run| run.arn == arn)
+    {
+        return Ok((view, run));
+    }
     let machine_arn = ctx.api.place.machine(machine);
     let found = super::machines::find_in(ctx, &machine_arn).await?;
     let (function, _) = super::machines::pinned(ctx, &found.machine, &found.revision).await?;
@@ -78,6 +109,7 @@ async fn owner(ctx: &Ctx, arn: &str) -> Result<(View, MapRun), AwsError> {
     let (candidates, _) = views(ctx, filter, SEARCH_MAX, |view| view.map_run.is_none()).await?;
     for view in candidates {
         let runs = of(ctx, &view).await?;
+        ctx.api.map_runs.note(&view.arn, &runs);
         if let Some(run) = runs.into_iter().find(|run| run.arn == arn) {
             return Ok((view, run));
         }
@@ -89,13 +121,19 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
     page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
     let view = find_kept(call).await?;
     let runs = of(&call.ctx(), &view).await?;
+    call.api.map_runs.note(&view.arn, &runs);
     let shown: Vec<Value> = runs
         .into_iter()
         .map(|run| {
+            // The children have a machine of their own name: the Map state's label is part of it.
+            let machine = read(&run.arn).map_or_else(
+                |_| view.machine_name.clone(),
+                |(machine, label)| format!("{machine}/{label}"),
+            );
             let mut shown = json!({
                 "executionArn": view.arn,
                 "mapRunArn": run.arn,
-                "stateMachineArn": call.place.machine(&view.machine_name),
+                "stateMachineArn": call.place.machine(&machine),
                 "startDate": run.started,
             });
             if let Some(at) = run.stopped {
@@ -112,27 +150,10 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let ctx = call.ctx();
     let arn = call.params.required("mapRunArn")?;
     let (view, run) = owner(&ctx, arn).await?;
-    let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
-    let filter = RunFilter { parent: Some(id), ..RunFilter::default() };
-    let of_run = |view: &View| view.map_run.as_deref() == Some(arn);
-    let (children, _) = views(&ctx, filter, usize::MAX - 1, of_run).await?;
-    let count = |status: &str| children.iter().filter(|view| view.status() == status).count();
-    let (running, succeeded) = (count("RUNNING"), count("SUCCEEDED"));
-    let (failed, timed_out, aborted) = (count("FAILED"), count("TIMED_OUT"), count("ABORTED"));
-    let total = children.len();
-    let written = if run.status == "SUCCEEDED" { total } else { 0 };
-    let counts = json!({
-        "total": total,
-        "pending": 0,
-        "running": running,
-        "succeeded": succeeded,
-        "failed": failed,
-        "timedOut": timed_out,
-        "aborted": aborted,
-        "resultsWritten": written,
-        "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
-    });
+    let counts = match under_way(&view, arn) {
+        Some(counts) => counts,
+        None => of_children(&ctx, &view, &run).await?,
+    };
     let mut answer = Map::new();
     let mut put = |name: &str, value: Value| answer.insert(name.to_owned(), value);
     put("mapRunArn", arn.into());
@@ -149,6 +170,52 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     put("executionCounts", counts);
     put("redriveCount", view.redrives.into());
     Ok(answer)
+}
+
+/// Counts of a run under way, as its execution knows them: its children need not be looked at.
+fn under_way(view: &View, arn: &str) -> Option<Value> {
+    let runs = view.standing.get("mapRuns")?.as_array()?;
+    let run = runs.iter().find(|run| run["arn"] == arn)?;
+    let count = |name: &str| run[name].as_u64().unwrap_or_default();
+    let begun = count("running") + count("succeeded") + count("failed");
+    let total = count("children");
+    Some(json!({
+        "total": total,
+        "pending": total.saturating_sub(begun),
+        "running": count("running"),
+        "succeeded": count("succeeded"),
+        "failed": count("failed"),
+        "timedOut": 0,
+        "aborted": 0,
+        "resultsWritten": 0,
+        "failuresNotRedrivable": 0,
+        "pendingRedrive": 0,
+    }))
+}
+
+/// Counts of a run that has ended.
+async fn of_children(ctx: &Ctx, view: &View, run: &MapRun) -> Result<Value, AwsError> {
+    let Kept::Node(id, ..) = view.kept else { return Err(missing(&run.arn)) };
+    let filter = RunFilter { parent: Some(id), ..RunFilter::default() };
+    let of_run = |view: &View| view.map_run.as_deref() == Some(&run.arn);
+    let (children, _) = views(ctx, filter, usize::MAX - 1, of_run).await?;
+    let count = |status: &str| children.iter().filter(|view| view.status() == status).count();
+    let (running, succeeded) = (count("RUNNING"), count("SUCCEEDED"));
+    let (failed, timed_out, aborted) = (count("FAILED"), count("TIMED_OUT"), count("ABORTED"));
+    let total = children.len();
+    let written = if run.status == "SUCCEEDED" { total } else { 0 };
+    Ok(json!({
+        "total": total,
+        "pending": 0,
+        "running": running,
+        "succeeded": succeeded,
+        "failed": failed,
+        "timedOut": timed_out,
+        "aborted": aborted,
+        "resultsWritten": written,
+        "failuresNotRedrivable": 0,
+        "pendingRedrive": 0,
+    }))
 }
 
 pub(super) async fn update(call: &Call<'_>) -> Answer {

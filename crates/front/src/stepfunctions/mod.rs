@@ -74,6 +74,7 @@ struct Api {
     place: Place,
     registry: Registry,
     runs: Runs,
+    map_runs: map_runs::Known,
     outside: Outside,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
@@ -119,6 +120,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         place: Place::new(settings),
         registry: Registry::start(handle.clone()),
         runs: Runs::default(),
+        map_runs: map_runs::Known::default(),
         outside: Outside::new(&settings.outside, &settings.region),
         publishing: tokio::sync::Mutex::default(),
     });

@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) kept: Kept,
     /// The call that began it, where one did.
     pub(super) by: Option<String>,
+    /// Where it stands, as the node tells people; empty in a list.
+    pub(super) standing: Value,
 }
 
 /// Where an execution is kept.
@@ -53,6 +55,8 @@ impl View {
             Err(failure) => end_of(&failure),
         });
         let end = info.finished.filter(|_| is_ended(info.status)).zip(end);
+        let standing = info.custom_status.as_deref().map(serde_json::from_slice);
+        let standing = standing.and_then(Result::ok).unwrap_or_default();
         Self {
             arn: place.execution(&machine_name, &name),
             name,
@@ -66,6 +70,7 @@ impl View {
             map_run: origin.map_run,
             kept: Kept::Node(info.id, info.function, info.version),
             by: origin.by,
+            standing,
         }
     }
 
@@ -84,6 +89,7 @@ impl View {
             map_run: None,
             kept: Kept::Here(Arc::clone(run)),
             by: None,
+            standing: Value::Null,
         }
     }
 

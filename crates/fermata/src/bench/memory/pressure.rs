@@ -475,7 +475,7 @@ fn figures(
 }
 
 /// The most that a process ever had in RAM.
-pub(super) fn process_peak(id: u32) -> Option<u64> {
+pub(in crate::bench) fn process_peak(id: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)

@@ -261,7 +261,22 @@ impl Under<'_> {
         for state in self.run.machine.standing().take(STANDING_MAX) {
             *states.entry(state).or_default() += 1;
         }
-        let mut status = serde_json::json!({ "states": states }).to_string();
+        let map_runs = self.run.machine.map_runs().map(|run| {
+            serde_json::json!({
+                "arn": run.arn,
+                "items": run.items,
+                "children": run.children,
+                "running": run.running,
+                "succeeded": run.succeeded,
+                "failed": run.failed,
+            })
+        });
+        let map_runs: Vec<Value> = map_runs.collect();
+        let mut status = serde_json::json!({ "states": states });
+        if !map_runs.is_empty() {
+            status["mapRuns"] = map_runs.into();
+        }
+        let mut status = status.to_string();
         if status.len() > model::limits::CUSTOM_STATUS_BYTES_MAX {
             let branches: usize = states.values().sum();
             status = serde_json::json!({ "branches": branches }).to_string();
