@@ -58,6 +58,9 @@ pub trait Store: Send + Sync {
     /// `Corrupt` where `bytes` have another hash; `Full`, `Transient`, `Io`.
     fn put_blob(&self, hash: BlobHash, bytes: &[u8]) -> Result<()>;
 
+    /// Does ahead what [`Store::stage_blob`] can be spared: to be called after it, when nobody waits.
+    fn stage_ahead(&self) {}
+
     /// The blob of that hash, verified.
     ///
     /// # Errors

@@ -191,6 +191,10 @@ impl Store for SqliteStore {
         self.blobs.stage(bytes).map(Some)
     }
 
+    fn stage_ahead(&self) {
+        self.blobs.stage_ahead();
+    }
+
     fn get_blob(&self, hash: BlobHash) -> Result<Vec<u8>> {
         match self.read(|session| rows::get(session, hash))? {
             Some(bytes) => Ok(bytes),

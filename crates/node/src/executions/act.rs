@@ -307,6 +307,7 @@ impl Scene {
             };
             let end = TurnEnd::Ended(turned(state, step));
             self.ended(Input::TurnEnded { turn, attempt, end, used }, kept);
+            self.inner.store.stage_ahead();
         });
     }
 

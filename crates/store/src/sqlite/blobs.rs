@@ -62,6 +62,11 @@ impl Blobs {
         staged.map_err(|error| failed("write a blob in", &self.root, error))
     }
 
+    /// Prepares for the next one.
+    pub(super) fn stage_ahead(&self) {
+        self.staging.make_ahead();
+    }
+
     /// Steps refer to these now.
     pub(super) fn settle(&self, hashes: impl IntoIterator<Item = BlobHash>) {
         self.staging.settle(hashes);

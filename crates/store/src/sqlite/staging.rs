@@ -1,6 +1,6 @@
 //! Blobs that a step is going to refer to: written before its commit, and safe as soon as can be.
 //!
-//! A file is made ahead, under a name in the folder `staged` that is on the disk before anything is
+//! A file is made when there is time for it, under a name in the folder `staged` that is on the disk before anything is
 //! in it. Once its content is there too, it is renamed to its hash, and nothing waits for that name
 //! to reach the disk: where a crash undoes it, the file lies in `staged` and is renamed at the next
 //! start.
@@ -79,13 +79,8 @@ impl Staging {
         let mut spare = spare.map_or_else(|| self.make(), Ok)?;
         let hash = || BlobHash::of(bytes);
         let (hash, written) = thread::scope(|scope| {
-            let hash_and_prepare = || {
-                let hash = hash();
-                self.make_ahead();
-                hash
-            };
             let named = thread::Builder::new().name("fermata-hash".into());
-            let hashing = named.spawn_scoped(scope, hash_and_prepare);
+            let hashing = named.spawn_scoped(scope, hash);
             let written = spare.file.write_all(bytes).and_then(|()| spare.file.sync_all());
             let hash = match hashing {
                 Ok(hashing) => hashing.join().expect("hashing does not panic"),
@@ -132,7 +127,7 @@ impl Staging {
     }
 
     /// Makes the next file. Where that fails, whoever needs it will say so.
-    fn make_ahead(&self) {
+    pub(super) fn make_ahead(&self) {
         if let Ok(spare) = self.make() {
             let mut spares = self.spares();
             if spares.len() < SPARES_MAX {
