@@ -45,8 +45,8 @@ pub const SHARING_ADMISSION_DEFAULT: usize = 256;
 /// Invocations under way in one node, counted for each class with those above it; above, refused
 /// (`overloaded`).
 pub const IN_FLIGHT_MAX: usize = 100_000;
-/// What functions together have at most, for a moment, beyond a machine's memory: they take it
-/// without asking, and are looked at again and again. Holds for up to four cores of a machine.
+/// What functions together have at most as a rule, for a moment, beyond a machine's memory: they take
+/// it without asking, and are looked at again and again. For up to four cores of a machine.
 pub const MEMORY_OVER_BYTES_MAX: u64 = 256 << 20;
 /// Times a function killed for memory is started again.
 pub const KILL_RESTARTS_MAX: u32 = 3;
