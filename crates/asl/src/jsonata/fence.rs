@@ -319,8 +319,9 @@ fn builtin(name: String, mut args: Vec<AstNode>) -> AstNode {
         "join" if !partial => return call(JOIN, args),
         "distinct" if !partial => return call(DISTINCT, args),
         "pad" => {
-            let at = if args.len() == 1 { 0 } else { 1 };
-            wrap(&mut args, at, CHECK_COUNT);
+            // Without a text in the first place the context is padded, and the width stands there.
+            wrap(&mut args, 0, CHECK_COUNT);
+            wrap(&mut args, 1, CHECK_COUNT);
         }
         "formatInteger" => wrap(&mut args, 0, CHECK_COUNT),
         "split" | "match" if args.len() > 1 => wrap(&mut args, 0, CHARGE_SPLIT),

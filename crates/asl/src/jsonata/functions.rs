@@ -386,7 +386,8 @@ fn hash(args: &[JValue]) -> Result {
     }
 }
 
-/// `$partition(array, size)`; nothing for an empty array or a size of 0. A fraction is cut off.
+/// `$partition(array, size)`; nothing for an empty array or a size of 0 or of no number. A fraction is
+/// cut off.
 fn partition(args: &[JValue]) -> Result {
     let single;
     let items: &[JValue] = match first(args) {
@@ -402,7 +403,7 @@ fn partition(args: &[JValue]) -> Result {
         Some(JValue::Number(size)) => size.trunc(),
         Some(_) => return Err(mismatch("partition", 2)),
     };
-    if size < 1.0 || items.is_empty() {
+    if size.is_nan() || size < 1.0 || items.is_empty() {
         return Ok(JValue::Undefined);
     }
     #[expect(
@@ -432,11 +433,13 @@ fn range(args: &[JValue]) -> Result {
     if count > RANGE_ITEMS_MAX {
         return Err(error(MEMORY_EXCEEDED));
     }
-    let mut items = Vec::new();
-    let mut at = first;
-    while if step > 0.0 { at <= last } else { at >= last } {
-        items.push(JValue::Number(at));
-        at += step;
-    }
+    // Counted, since a large number does not grow by a small step.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to the most that is allowed"
+    )]
+    let count = count as u32;
+    let items = (0..count).map(|at| JValue::Number(first + f64::from(at) * step)).collect();
     Ok(JValue::sequence(items))
 }
