@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::{Amount, Bytes64, FailureKind, InvocationId, MemoryPrice, PriceList};
 use node::{
-    Access, Bands, BillQuery, Error, ErrorKind, ExecutionPrices, Handle, Interpreters,
-    InvocationStatus, Invoke, Invoked, NewFunction, NewKey, NewTenant, Node, Parts, Principal,
-    Role, Settings,
+    Access, Bands, BillQuery, Error, ErrorKind, ExecutionPrices, Handle, IfExists, Interpreters,
+    InvocationStatus, Invoke, Invoked, NewExecution, NewFunction, NewKey, NewTenant, Node, Parts,
+    Principal, Role, Settings, Which,
 };
 use runtime::Clock;
 use runtime::fake::{Fake, Told};
@@ -684,5 +684,47 @@ async fn a_caller_that_stops_waiting_withdraws_what_has_not_begun() {
     w.fake.finish(id, Ok(Bytes::new()));
     holder.await.unwrap().unwrap();
     assert_eq!(starts(&w.fake.wait(|_| true)).len(), 1);
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn executions_outlast_a_disk_that_is_full_at_any_moment() {
+    let store = Arc::new(MemoryStore::new(store::Options::default()));
+    let w = world_on(Arc::clone(&store) as Arc<dyn Store>, Access::Anybody).await;
+    for (name, package) in
+        [("inner", r#"{"sequence": ["f", "f"]}"#), ("outer", r#"{"sequence": ["inner", "g"]}"#)]
+    {
+        let package = Bytes::from(package);
+        let sequence = NewFunction { runtime: "sequence".into(), package, ..function(name) };
+        w.handle.create_function(&w.who, sequence).await.unwrap();
+    }
+    let begin = async |name: String| {
+        let new = NewExecution {
+            function: "outer".parse().unwrap(),
+            version: None,
+            class: None,
+            name: Some(name),
+            if_exists: IfExists::Refuse,
+            payload: Bytes::from_static(b"ok:ok:ok:x"),
+            received: w.handle.now(),
+            origin: Vec::new(),
+        };
+        w.handle.start_execution(&w.who, new).await
+    };
+    for number in 0..40 {
+        begin(format!("e{number}")).await.unwrap();
+        store.faults().fill_disk();
+        if number % 8 == 0 {
+            check_refused(begin("late".to_owned()).await, ErrorKind::Storage, "");
+        }
+        tokio::time::sleep(Duration::from_micros(number * 100)).await;
+        store.faults().free_disk();
+    }
+    for number in 0..40 {
+        let which = Which::parse(&format!("e{number}"));
+        let ended = w.handle.await_execution(&w.who, &which).await.unwrap();
+        assert_eq!(ended.outcome.unwrap(), "x");
+    }
+    begin("late".to_owned()).await.unwrap();
     w.stop().await;
 }
