@@ -275,8 +275,16 @@ impl Planner {
                     holder.rank < waiter.rank
                         && (holder.rank.class() < waiter.rank.class() || self.may_go(now, holder))
                 };
-                if draft.free_up(missing, may, reason) == Freed::SwapFull {
-                    draft.kill_lowest(Some(waiter.rank));
+                match draft.free_up(missing, may, reason) {
+                    Freed::SwapFull => draft.kill_lowest(Some(waiter.rank)),
+                    // All below it together are not enough for its reserve, and nobody above it has
+                    // any memory: they go, and then it comes without one.
+                    Freed::TooLittle if reserve > 0 && draft.is_first(waiter) => {
+                        if !draft.send_all(may, reason) && needs <= draft.free {
+                            draft.bring(waiter);
+                        }
+                    }
+                    Freed::Enough | Freed::TooLittle => {}
                 }
             }
             return;
@@ -442,14 +450,25 @@ impl Draft<'_, '_> {
         }
     }
 
-    /// Whether nobody else has or is about to have memory in RAM.
+    /// Whether nobody else has or is about to have memory in RAM. What stays there of those in swap
+    /// is next to nothing.
     fn is_alone(&self, waiter: &Holder) -> bool {
-        self.view.holders.iter().all(|holder| {
-            holder.id == waiter.id
-                || holder.whereabouts == Whereabouts::Leaving
-                || (holder.resident.0 == 0 && holder.whereabouts != Whereabouts::Returning)
-                || self.gone.contains(&holder.id)
-        })
+        let mut others = self.view.holders.iter().filter(|holder| holder.id != waiter.id);
+        others.all(|holder| !self.is_in(holder))
+    }
+
+    /// Whether nobody of higher rank has or is about to have memory in RAM.
+    fn is_first(&self, waiter: &Holder) -> bool {
+        self.view.holders.iter().all(|holder| holder.rank <= waiter.rank || !self.is_in(holder))
+    }
+
+    fn is_in(&self, holder: &Holder) -> bool {
+        let is_in = match holder.whereabouts {
+            Whereabouts::Ram => holder.resident.0 > 0,
+            Whereabouts::Returning => true,
+            Whereabouts::Leaving | Whereabouts::Swap => false,
+        };
+        is_in && !self.gone.contains(&holder.id)
     }
 
     /// Whether a lower class has memory that could leave for it.
@@ -522,6 +541,18 @@ impl Draft<'_, '_> {
             (true, true) => Freed::SwapFull,
             (false, _) => Freed::TooLittle,
         }
+    }
+
+    /// Swaps out all that may go and that swap can take; whether there was one.
+    fn send_all(&mut self, may: impl Fn(&Holder) -> bool, reason: FreeReason) -> bool {
+        let mut has_sent = false;
+        for victim in self.victims(may).iter().filter(|victim| !victim.fixed) {
+            if self.swap_free.without(victim.swaps_to, victim.resident).is_some() {
+                self.send_out(victim, reason);
+                has_sent = true;
+            }
+        }
+        has_sent
     }
 
     fn send_out(&mut self, victim: &Holder, reason: FreeReason) {

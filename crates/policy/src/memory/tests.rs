@@ -83,6 +83,23 @@ fn check(marks: Watermarks, holders: Vec<Holder>, swap_free: u64, expected: &[(c
     assert_eq!(brief(&actions), expected, "{actions:?}");
 }
 
+#[test]
+fn one_that_is_nearly_as_large_as_memory_comes_back_though_its_reserve_cannot_be_had() {
+    let large = swapped(1, 0, 95, Waiting);
+    // What stays in RAM of others that are in swap does not matter.
+    let residue = Holder { resident: Bytes64(1), ..swapped(2, 0, 40, Waiting) };
+    check(marks(), vec![large, residue], 99, &[('b', 1)]);
+    // Those below it go first, also such as wait themselves; then it is alone.
+    let below = || holder(2, 0, 20, Waiting);
+    check(marks(), vec![large, below()], 99, &[('o', 2)]);
+    let leaving = Holder { whereabouts: Whereabouts::Leaving, ..below() };
+    check(marks(), vec![large, leaving], 99, &[]);
+    let out = Holder { resident: Bytes64(0), ..swapped(2, 0, 20, Waiting) };
+    check(marks(), vec![large, out], 99, &[('b', 1)]);
+    // For the sake of one above it that has memory, it waits, and nobody goes for nothing.
+    check(marks(), vec![large, below(), holder(3, 1, 5, Running)], 99, &[]);
+}
+
 fn marks() -> Watermarks {
     Watermarks { low_percent: 10, high_percent: 20, ..Watermarks::default() }
 }
