@@ -150,7 +150,9 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let ctx = call.ctx();
     let arn = call.params.required("mapRunArn")?;
     let (view, run) = owner(&ctx, arn).await?;
-    let counts = match under_way(&view, arn) {
+    // What an execution last said of a run is not the run's end.
+    let under_way = run.stopped.is_none().then(|| under_way(&view, arn)).flatten();
+    let counts = match under_way {
         Some(counts) => counts,
         None => of_children(&ctx, &view, &run).await?,
     };
