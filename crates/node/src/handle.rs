@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::executions::Source;
 use crate::inner::{Executors, Inner, Wanted, bad_package, internal, make_artifact, storage};
 use crate::queue::QueueEvent;
-use crate::record::{from_peek, from_record};
+use crate::record::{from_peek, from_queued, from_record};
 use crate::settings::Access;
 use crate::tenants::{default_tenant, role_of};
 use crate::types::{
@@ -251,12 +251,26 @@ impl Handle {
         }
         self.flush().await;
         let tenant = who.tenant.clone();
-        let attempts = self.read(move |store| store.invocation(&tenant, id)).await?;
-        let last = attempts.into_iter().next_back();
-        last.map(|record| from_record(record, &self.inner.prices)).ok_or_else(|| {
-            let message = format!("no invocation {id}; the oldest are forgotten after a while");
-            Error::new(ErrorKind::UnknownInvocation, message)
-        })
+        let last = move |store: &dyn store::Store| {
+            let attempts = store.invocation(&tenant, id)?;
+            if let Some(last) = attempts.into_iter().next_back() {
+                return Ok(Some(Err(last)));
+            }
+            if let Some(call) = store.queued(&tenant, id)? {
+                return Ok(Some(Ok(call)));
+            }
+            // It left the queue between the two looks, and then its record is there.
+            let attempts = store.invocation(&tenant, id)?;
+            Ok(attempts.into_iter().next_back().map(Err))
+        };
+        match self.read(last).await? {
+            Some(Ok(call)) => Ok(from_queued(call)),
+            Some(Err(record)) => Ok(from_record(record, &self.inner.prices)),
+            None => {
+                let message = format!("no invocation {id}; the oldest are forgotten after a while");
+                Err(Error::new(ErrorKind::UnknownInvocation, message))
+            }
+        }
     }
 
     /// Ended invocations, newest first.

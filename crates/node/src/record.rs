@@ -115,6 +115,30 @@ pub(crate) fn from_peek(id: model::InvocationId, peek: Peek, prices: &PriceList)
     }
 }
 
+/// What is shown of a call that waits in the store for its next attempt, and has made none.
+pub(crate) fn from_queued(call: store::AsyncCall) -> InvocationInfo {
+    InvocationInfo {
+        id: call.id,
+        function: call.function,
+        version: call.version,
+        class: call.class,
+        caller: call.caller,
+        asynchronous: true,
+        attempt: call.attempt,
+        status: InvocationStatus::Queued,
+        arrived: call.arrived,
+        finished: None,
+        failure: call.last_failure.map(|note| Failure::new(note.kind, note.message)),
+        response_bytes: None,
+        receipt: None,
+        durations: None,
+        cold: None,
+        steps: Vec::new(),
+        logs: Vec::new(),
+        logs_dropped: 0,
+    }
+}
+
 fn step(arrived: Timestamp, at: Timestamp, reason: &Reason, prices: &PriceList) -> Step {
     Step { after: at.since(arrived), what: reason.what(), why: reason.why(prices).into_owned() }
 }

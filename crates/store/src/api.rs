@@ -18,7 +18,7 @@ use crate::execution::{
 };
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
-use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
+use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
 use crate::tenant::{Key, Tenant};
 
 /// What Fermata keeps. Every method blocks until it is done; writers wait for each other.
@@ -120,6 +120,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// See [`Store::tenants`].
     fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due>;
+
+    /// A tenant's queued call, where it is neither settled nor a dead letter.
+    ///
+    /// # Errors
+    /// See [`Store::tenants`].
+    fn queued(&self, tenant: &TenantName, id: InvocationId) -> Result<Option<AsyncCall>>;
 
     /// Sizes of the queue, of each tenant that has something in it, by name. Counts the queue,
     /// so it is for start-up and not for every call.

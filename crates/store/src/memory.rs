@@ -22,7 +22,7 @@ use crate::execution::{
 };
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
-use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
+use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due};
 use crate::tenant::{Key, Tenant};
 
 pub use faults::{Fault, Faults, Hold};
@@ -128,6 +128,10 @@ impl Store for MemoryStore {
 
     fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due> {
         self.read(|state| Ok(state.due(now, running, limit)))
+    }
+
+    fn queued(&self, tenant: &TenantName, id: InvocationId) -> Result<Option<AsyncCall>> {
+        self.read(|state| Ok(state.queued(tenant, id).cloned()))
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>> {

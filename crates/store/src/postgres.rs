@@ -28,7 +28,7 @@ use crate::execution::{
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
 use crate::pool::Pool;
-use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
+use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due, QueueChange};
 use crate::sql::executions::{self, Around};
 use crate::sql::{
     Hold, Lock, Session, blobs, change, first, functions, invocations, leases, queue, schema,
@@ -313,6 +313,10 @@ impl Store for PostgresStore {
 
     fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due> {
         self.read(|session| queue::due(session, now, running, limit))
+    }
+
+    fn queued(&self, tenant: &TenantName, id: InvocationId) -> Result<Option<AsyncCall>> {
+        self.read(|session| queue::queued(session, tenant, id))
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>> {

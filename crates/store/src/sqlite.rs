@@ -29,7 +29,7 @@ use crate::execution::{
 use crate::function::{FunctionQuery, FunctionSpec, FunctionVersion};
 use crate::invocation::{InvocationQuery, InvocationRecord};
 use crate::pool::Pool;
-use crate::queue::{Backlog, DeadLetter, DeadLetterQuery, Due};
+use crate::queue::{AsyncCall, Backlog, DeadLetter, DeadLetterQuery, Due};
 use crate::sql::executions::{self, Around};
 use crate::sql::{
     Session, blobs as rows, change, functions, invocations, leases, queue, schema, statements,
@@ -237,6 +237,10 @@ impl Store for SqliteStore {
 
     fn due(&self, now: Timestamp, running: &BTreeSet<InvocationId>, limit: usize) -> Result<Due> {
         self.read(|session| queue::due(session, now, running, limit))
+    }
+
+    fn queued(&self, tenant: &TenantName, id: InvocationId) -> Result<Option<AsyncCall>> {
+        self.read(|session| queue::queued(session, tenant, id))
     }
 
     fn backlog(&self) -> Result<Vec<Backlog>> {

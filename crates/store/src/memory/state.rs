@@ -257,6 +257,10 @@ impl State {
         }
     }
 
+    pub(super) fn queued(&self, tenant: &TenantName, id: InvocationId) -> Option<&AsyncCall> {
+        self.queued.get(&id).filter(|call| call.tenant == *tenant)
+    }
+
     pub(super) fn backlog(&self) -> Vec<Backlog> {
         let mut counts: BTreeMap<&TenantName, (u64, u64)> = BTreeMap::new();
         for call in self.queued.values() {

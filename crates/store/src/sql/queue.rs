@@ -81,6 +81,17 @@ pub(crate) fn due(
     Ok(Due { calls, next })
 }
 
+pub(crate) fn queued(
+    session: &dyn Session,
+    tenant: &TenantName,
+    id: InvocationId,
+) -> Result<Option<AsyncCall>> {
+    let found = first(session, statements::CALL, &[id.into()], read_call)?;
+    let is_theirs =
+        |(call, died): &(AsyncCall, Option<Timestamp>)| call.tenant == *tenant && died.is_none();
+    Ok(found.filter(is_theirs).map(|(call, _)| call))
+}
+
 pub(crate) fn backlog(session: &dyn Session) -> Result<Vec<Backlog>> {
     list(session, statements::CALL_COUNTS, &[], |columns| {
         Ok(Backlog { tenant: columns.parsed()?, queued: columns.bits()?, dead: columns.bits()? })

@@ -58,6 +58,7 @@ on_every_store! {
     queue::a_call_that_is_given_up_is_a_dead_letter_until_it_is_redriven,
     queue::dead_letters_come_in_pages_to_their_tenant_only,
     queue::changes_to_the_queue_can_be_repeated,
+    queue::a_queued_call_is_found_until_it_is_settled,
     queue::the_backlog_counts_by_tenant,
     invocations::a_record_is_read_back_as_it_was_committed,
     invocations::every_attempt_has_its_record,

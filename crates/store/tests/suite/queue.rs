@@ -171,6 +171,19 @@ pub(crate) fn changes_to_the_queue_can_be_repeated(open: Opener<'_>) {
     assert_eq!(seen(), once);
 }
 
+pub(crate) fn a_queued_call_is_found_until_it_is_settled(open: Opener<'_>) {
+    let store = open(Options::default());
+    let queued = |(number, tenant)| QueueChange::Enqueue(call(number, tenant));
+    let all = [(1, "globex"), (2, "acme"), (3, "acme")];
+    commit_queue(&*store, all.map(queued).to_vec());
+    let find = |number, tenant| store.queued(&tenant_name(tenant), call(number, tenant).id);
+    assert_eq!(find(2, "acme").unwrap(), Some(call(2, "acme")));
+    assert_eq!(find(1, "acme").unwrap(), None, "another tenant's");
+    commit_queue(&*store, vec![bury(2), QueueChange::Complete(call(3, "acme").id)]);
+    assert_eq!(find(2, "acme").unwrap(), None, "a dead letter");
+    assert_eq!(find(3, "acme").unwrap(), None, "settled");
+}
+
 pub(crate) fn the_backlog_counts_by_tenant(open: Opener<'_>) {
     let store = open(Options::default());
     assert_eq!(store.backlog().unwrap(), []);
