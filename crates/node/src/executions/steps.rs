@@ -30,9 +30,15 @@ impl Executions {
         let Some(start) = self.admit_start(start) else { return };
         let Start { birth, row, entry, orchestrator, replace, reply } = start;
         let id = birth.id;
-        if self.slots.contains_key(&id) {
-            reply(StartResult::Exists(id));
-            return;
+        match self.slots.get(&id) {
+            None => {}
+            Some(Slot::Hot(_)) => return reply(StartResult::Exists(id)),
+            Some(Slot::Loading(_)) => {
+                // Only then it is known whether the store has it.
+                let message = format!("{id} is being read; try again");
+                let error = Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY);
+                return reply(StartResult::Failed(error));
+            }
         }
         let mut outputs = Vec::new();
         let mut payloads = StepPayloads::new(&*self.inner.store);
@@ -444,6 +450,12 @@ impl Executions {
         let at = now + COMMIT_RETRY;
         let unavailable = || storage_unavailable(error);
         if let Some(started) = writing.started {
+            // The store does not have it, so nothing is to be read of it for its timer.
+            if let Some(Slot::Hot(hot)) = self.slots.get_mut(&id)
+                && let Some(at) = hot.armed.take()
+            {
+                self.timers.disarm(at, id);
+            }
             started(StartResult::Failed(unavailable()));
         }
         for (ack, _) in writing.acks {
