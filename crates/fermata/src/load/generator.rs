@@ -346,7 +346,7 @@ mod tests {
     }
 
     fn settings(in_flight_max: usize) -> Settings {
-        Settings { address: server(), in_flight_max, drain: Duration::from_millis(50) }
+        Settings { address: server(), in_flight_max, drain: Duration::from_secs(3) }
     }
 
     #[test]

@@ -12,13 +12,13 @@ use crate::system_swap::{SystemSwap, free_bytes, lock};
 
 const MIB: u64 = 1 << 20;
 
-/// Holds `n` MiB of random bytes and reads them again and again for a while.
+/// Holds `mib` MiB of random bytes and reads them again and again for `seconds` of its own time.
 const HOLD: &str = "\
 import hashlib, os, random, time
 def handler(event, context):
     held = bytearray(random.Random(event['seed']).randbytes(event['mib'] << 20))
-    end = time.monotonic() + event['seconds']
-    while time.monotonic() < end:
+    end = time.process_time() + event['seconds']
+    while time.process_time() < end:
         for at in range(0, len(held), 4096 * 16):
             held[at] ^= 0
     return hashlib.sha256(held).hexdigest()
@@ -46,13 +46,27 @@ fn wait_held(house: &House, id: InvocationId, enough: impl Fn(&Held) -> bool) ->
     }
 }
 
-/// Starts one that holds 64 MiB and computes on for a while, and preempts it.
+fn has(house: &House, id: InvocationId, bytes: u64) -> bool {
+    let held = house.executor.memory().held;
+    held.iter().any(|held| held.id == id && held.resident.0 >= bytes)
+}
+
+/// Starts one that holds 64 MiB and computes on for a while, and preempts it. Where it ended before
+/// that was seen, another.
 fn stopped(house: &House, code: &Arc<Code>) -> InvocationId {
-    let id = house.start(code, &payload(64, 0.5));
-    wait_held(house, id, |held| held.resident.0 >= 64 * MIB);
-    house.executor.preempt(id);
-    house.wait_for(id, |event| matches!(event, Event::Stopped { .. }));
-    id
+    for _ in 0..20 {
+        let id = house.start(code, &payload(64, 0.5));
+        let ended = || house.events(id).iter().any(|e| matches!(e, Event::Finished { .. }));
+        while !ended() && !has(house, id, 64 * MIB) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        house.executor.preempt(id);
+        let ends = |e: &Event| matches!(e, Event::Stopped { .. } | Event::Finished { .. });
+        if matches!(house.wait_for(id, ends), Event::Stopped { .. }) {
+            return id;
+        }
+    }
+    panic!("each ended before it was seen to hold its memory");
 }
 
 #[test]
@@ -148,10 +162,17 @@ fn warm_sandboxes_leave_by_class_first_their_memory_then_they() {
     }
     let full = 48 * MIB;
     assert!(idle(&house, "economy") >= full && idle(&house, "critical") >= full);
-    // A moment after its answer a sandbox is stopped; before that it would be forgotten at once.
-    std::thread::sleep(Duration::from_millis(50));
-    let asked = house.executor.reclaim(Reclaim::Class("economy"));
-    assert!(asked.sandboxes == 1 && asked.bytes.0 >= full, "{asked:?}");
+    // A moment after its answer a sandbox is stopped; before that it is forgotten at once.
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        let asked = house.executor.reclaim(Reclaim::Class("economy"));
+        assert!(asked.sandboxes == 1 && asked.bytes.0 >= full, "{asked:?}");
+        if idle(&house, "economy") > 0 {
+            break;
+        }
+        let id = house.start_in(&low, "null", "economy");
+        house.finish(id);
+    }
     let begun = Instant::now();
     while idle(&house, "economy") > 16 * MIB {
         assert!(begun.elapsed() < Duration::from_secs(30), "{}", idle(&house, "economy"));
@@ -194,7 +215,7 @@ fn without_a_swap_of_the_system_that_is_said_and_the_idle_are_forgotten_at_once(
     assert_eq!(house.executor.reclaim(Reclaim::Class("standard")).sandboxes, 0);
     assert_eq!(house.executor.reclaim(Reclaim::Class("economy")).sandboxes, 1);
     assert_eq!(idle(&house, "economy"), 0);
-    let id = house.start(&house.python(HOLD), &payload(8, 0.2));
+    let id = house.start(&house.python(HOLD), &payload(8, 1.0));
     house.wait_for(id, |event| matches!(event, Event::Running { .. }));
     assert!(held(&house, id).fixed);
     house.executor.preempt(id);
