@@ -16,7 +16,7 @@ use store::{AsyncCall, BlobHash, Mode, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Catalog, Entry};
-use crate::control::{Caller, Done, Message, RecordedBy, Reply, Submission};
+use crate::control::{self, Caller, Done, Message, RecordedBy, Reply, Submission};
 use crate::error::{Error, ErrorKind};
 use crate::executions::{self, Desk, ExecutionPrices, Interpreters};
 use crate::ids;
@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Catalog,
     pub(crate) executors: Executors,
-    pub(crate) control: Sender<Message>,
+    pub(crate) control: control::Mailbox,
     /// To the executions' thread.
     pub(crate) executions: Sender<executions::Message>,
     pub(crate) execution_prices: ExecutionPrices,
@@ -235,7 +235,7 @@ impl Inner {
             reply,
             recorded_by: attempt.recorded_by,
         };
-        let sent = self.control.send(Message::Submit(Box::new(submission)));
+        let sent = self.control.carry(Message::Submit(Box::new(submission)));
         sent.map_err(|_| Error::new(ErrorKind::Draining, "this node has stopped"))?;
         Ok(entry.info.version)
     }
@@ -395,7 +395,7 @@ impl Inner {
 
 /// Drops a call that has not begun once nobody waits for it.
 struct Withdraw<'a> {
-    control: &'a Sender<Message>,
+    control: &'a control::Mailbox,
     id: InvocationId,
     armed: bool,
 }

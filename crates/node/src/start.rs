@@ -11,12 +11,12 @@ use std::time::Duration;
 use model::{MachineId, ShardId, limits};
 use policy::budget::Ledger;
 use policy::{MachineConfig, ShardConfig};
-use runtime::{Call, CallResult, Clock, Events, MemoryUse, Platform, kernel};
+use runtime::{Call, CallResult, Clock, Event, Events, MemoryUse, Platform, kernel};
 use store::{Change, Month, Store, Subscription, Tenant};
 use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
-use crate::control::{Cluster, Control, Flights, Memories, Message, Meters, Outbox};
+use crate::control::{self, Cluster, Control, Flights, Memories, Message, Meters, Outbox};
 use crate::executions::{self, Desk};
 use crate::handle::Handle;
 use crate::inner::{Executors, Inner};
@@ -80,7 +80,7 @@ impl Node {
         let first_key = first_tenant_and_key(&*store, settings, &clock)?;
         let catalog = Catalog::load(&*store, &settings.data, settings.payload_bytes_max)?;
 
-        let (control_tx, control_rx) = mpsc::channel();
+        let (mailbox, messages) = control::Mailbox::new();
         let (writer_tx, writer_rx) = mpsc::channel();
         let (executions_tx, executions_rx) = mpsc::channel();
         let (keeper_tx, keeper_rx) = mpsc::channel();
@@ -94,7 +94,7 @@ impl Node {
         let (queue_tx, queue_rx) = tokio::sync::mpsc::channel(QUEUE_EVENTS_MAX);
         let observer = parts.observer.take();
         let interpreters = std::mem::take(&mut parts.interpreters);
-        let (executors, mut in_force) = make_executors(parts, &control_tx)?;
+        let (executors, mut in_force) = make_executors(parts, &mailbox)?;
         in_force.splice(0..0, settings.in_force.iter().cloned());
         let inner = Arc::new(Inner {
             clock,
@@ -107,7 +107,7 @@ impl Node {
             store,
             catalog,
             executors,
-            control: control_tx,
+            control: mailbox.clone(),
             executions: executions_tx,
             execution_prices: settings.execution_prices,
             keep_executions: settings.keep_executions,
@@ -127,7 +127,7 @@ impl Node {
         let (sampler_stop, stop) = mpsc::channel();
         let sampled = Arc::clone(&inner);
         let threads = vec![
-            thread("fermata-control", move || control.run(&control_rx))?,
+            thread("fermata-control", move || mailbox.run(control, messages, &clock))?,
             thread("fermata-writer", move || writer.run(&writer_rx))?,
             thread("fermata-sampler", move || sample(&sampled, &stop))?,
         ];
@@ -253,7 +253,7 @@ fn make_dir(path: &Path) -> Result<(), StartError> {
     })
 }
 
-struct Calls(Sender<Message>);
+struct Calls(control::Mailbox);
 
 impl Platform for Calls {
     fn call(
@@ -271,12 +271,12 @@ impl Platform for Calls {
 
 fn make_executors(
     parts: Parts,
-    control: &Sender<Message>,
+    mailbox: &control::Mailbox,
 ) -> Result<(Executors, Vec<String>), StartError> {
-    let make = |maker: Option<ExecutorMaker>| {
-        let sender = control.clone();
-        let events: Events = Arc::new(move |event| drop(sender.send(Message::Event(event))));
-        let calls: Arc<dyn Platform> = Arc::new(Calls(control.clone()));
+    let make = |maker: Option<ExecutorMaker>, is_reentrant: bool| {
+        let sender = mailbox.clone();
+        let events: Events = Arc::new(move |event| tell(&sender, event, is_reentrant));
+        let calls: Arc<dyn Platform> = Arc::new(Calls(mailbox.clone()));
         maker.map(|maker| maker(events, calls)).transpose()
     };
     let failed = |kind: &str| {
@@ -284,13 +284,29 @@ fn make_executors(
         move |source| StartError::Io { attempt, source }
     };
     // Wasm needs nothing of the machine; sandboxes need rights that it may not give.
-    let wasm = make(parts.wasm).map_err(failed("wasm"))?;
-    let (process, mut in_force) = match make(parts.process) {
+    let wasm = make(parts.wasm, true).map_err(failed("wasm"))?;
+    let (process, mut in_force) = match make(parts.process, false) {
         Ok(process) => (process, Vec::new()),
         Err(error) => (None, vec![format!("no process functions: {error}")]),
     };
     in_force.extend(wasm.iter().chain(&process).flat_map(|executor| executor.in_force()));
     Ok((Executors { wasm, process }, in_force))
+}
+
+/// Passes an executor's event on. That a function began is only written down, so it wakes nobody.
+/// Where the executor holds no lock at an end, the thread that brings it sees to what follows.
+fn tell(mailbox: &control::Mailbox, event: Event, is_reentrant: bool) {
+    let is_begin = matches!(event, Event::Running { .. });
+    let is_end = matches!(event, Event::Finished(_));
+    let message = Message::Event(event);
+    if is_begin {
+        mailbox.leave(message);
+    } else if is_end && is_reentrant {
+        // After the end there is nobody to tell.
+        drop(mailbox.carry(message));
+    } else {
+        drop(mailbox.send(message));
+    }
 }
 
 fn make_control(settings: &Settings, inner: &Arc<Inner>) -> Result<Control, StartError> {

@@ -1,11 +1,13 @@
-//! The control thread: one owner of all shards, machines and invocations under way.
+//! The control plane: one owner of all shards, machines and invocations under way.
 //!
 //! It takes [`Message`]s, steps the schedulers, and acts on what they decide. Each message is
 //! carried to its end before the next one, so what a test sees is what a machine does.
 
 mod cluster;
+
 mod flight;
 mod flights;
+mod mailbox;
 mod memory;
 mod meters;
 mod outbox;
@@ -14,7 +16,7 @@ mod steps;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +31,8 @@ use runtime::{Call, CallResult, Clock, Event, Executor, Finished, MemoryUse, Sta
 pub(crate) use cluster::{Act, Cluster};
 pub(crate) use flight::{Ending, Flight, Place, RecordedBy, Submission};
 pub(crate) use flights::Flights;
+pub(crate) use mailbox::Mailbox;
+use mailbox::Turn;
 pub(crate) use memory::Memories;
 pub(crate) use meters::Meters;
 pub(crate) use outbox::Outbox;
@@ -164,38 +168,35 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Runs until [`Message::Stop`], or until nobody can send any more.
-    pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
-        loop {
+    /// Takes messages, as many at most, until there is none.
+    fn turn(&mut self, inbox: &Receiver<Message>, max: usize) -> Turn {
+        for _ in 0..max {
             let now = self.clock.now();
             self.fire_timers(now);
             self.cluster.tick(now);
             self.outbox.tick(now);
             self.plan_due_memory(now);
             self.settle(now);
-            let timer = self.timers.first().map(|(at, _)| *at);
-            let others =
-                [self.cluster.deadline(), self.outbox.deadline(), self.memories.deadline()];
-            let deadline = timer.into_iter().chain(others.into_iter().flatten()).min();
-            let message = match deadline {
-                Some(at) => match inbox.recv_timeout(at.since(self.clock.now())) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                },
-                None => match inbox.recv() {
-                    Ok(message) => message,
-                    Err(_) => return,
-                },
+            let message = match inbox.try_recv() {
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
+                    self.outbox.send();
+                    return Turn::Stop;
+                }
+                Ok(message) => message,
+                Err(TryRecvError::Empty) => return Turn::Idle(self.deadline()),
             };
-            if matches!(message, Message::Stop) {
-                self.outbox.send();
-                return;
-            }
             let now = self.clock.now();
             self.take(now, message);
             self.settle(now);
         }
+        Turn::Enough
+    }
+
+    /// When something is due.
+    fn deadline(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let others = [self.cluster.deadline(), self.outbox.deadline(), self.memories.deadline()];
+        timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn take(&mut self, now: Timestamp, message: Message) {
