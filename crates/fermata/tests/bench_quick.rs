@@ -199,7 +199,7 @@ fn check_pressed(run: &Value) {
 
 #[test]
 fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_the_simulator() {
-    let parts = "device,pressure,first-come,faults";
+    let parts = "device,pressure,first-come,faults,growing";
     let (figures, stdout, _) =
         figures(&["bench", "memory", "--quick", "--times", "2", "--parts", parts]);
     check_origin(&figures);
@@ -226,8 +226,13 @@ fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_
         }
         assert!(sides[side]["swap_outs"].is_u64(), "{sides:#}");
     }
+    let growing = figures["growing"].as_array().unwrap();
+    assert_eq!(growing.len(), 2, "{growing:#?}");
+    for run in growing {
+        assert_eq!(run["outcome"], "out-of-memory", "{run:#}");
+        assert!(run["group_kills"].is_null() || run["group_kills"] == 0, "{run:#}");
+    }
     let faults = &figures["faults"];
-    assert_eq!(faults["growing"]["outcome"], "out-of-memory", "{faults:#}");
     assert_eq!(faults["killed"]["files_left"], 0, "{faults:#}");
     assert!(faults["read_error"].as_str().unwrap().contains("read memory back"), "{faults:#}");
     assert!(stdout.contains("simulated"), "{stdout}");

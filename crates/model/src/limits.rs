@@ -45,9 +45,15 @@ pub const SHARING_ADMISSION_DEFAULT: usize = 256;
 /// Invocations under way in one node, counted for each class with those above it; above, refused
 /// (`overloaded`).
 pub const IN_FLIGHT_MAX: usize = 100_000;
-/// What functions together have at most as a rule, for a moment, beyond a machine's memory: they take
-/// it without asking, and are looked at again and again. For up to four cores of a machine.
-pub const MEMORY_OVER_BYTES_MAX: u64 = 256 << 20;
+/// Wasm functions that take memory stop by themselves where all functions together hold so much more
+/// than a machine's memory. Before that, the planner holds or ends them.
+pub const MEMORY_STOP_BYTES: u64 = 32 << 20;
+/// One that cannot stop, in the middle of an instruction that fills memory, loses its memory and
+/// fails where there is so much more still.
+pub const MEMORY_SPOIL_BYTES: u64 = 32 << 20;
+/// What functions together hold at most, for a moment, beyond a machine's memory: the two above, and
+/// what four cores touch in the time it takes to notice.
+pub const MEMORY_OVER_BYTES_MAX: u64 = 128 << 20;
 /// Times a function killed for memory is started again.
 pub const KILL_RESTARTS_MAX: u32 = 3;
 /// Linear memory of one Wasm instance.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::{MachineId, ShardId, limits};
+use model::{Bytes64, MachineId, ShardId, limits};
 use policy::budget::Ledger;
 use policy::{MachineConfig, ShardConfig};
 use runtime::{Call, CallResult, Clock, Event, Events, MemoryUse, Platform, kernel};
@@ -126,10 +126,11 @@ impl Node {
         let writer = make_writer(&inner, observer.clone());
         let (sampler_stop, stop) = mpsc::channel();
         let sampled = Arc::clone(&inner);
+        let memory = settings.memory.0.saturating_mul(u64::from(settings.machines.max(1)));
         let threads = vec![
             thread("fermata-control", move || mailbox.run(control, messages, &clock))?,
             thread("fermata-writer", move || writer.run(&writer_rx))?,
-            thread("fermata-sampler", move || sample(&sampled, &stop))?,
+            thread("fermata-sampler", move || sample(&sampled, memory, &stop))?,
         ];
         let queue = tokio::spawn(Queue::new(Arc::clone(&inner)).run(queue_rx));
         // Before the leases are read, so that no change of them is missed.
@@ -410,16 +411,27 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
     spawned.map_err(|source| StartError::Io { attempt: format!("start thread {name}"), source })
 }
 
-fn sample(inner: &Inner, stop: &Receiver<()>) {
+/// Looks at what functions hold, again and again, and tells Wasm functions what they may: what is
+/// left of the memory of all machines.
+fn sample(inner: &Inner, memory: u64, stop: &Receiver<()>) {
+    let sum = |used: &MemoryUse| used.held.iter().map(|held| held.resident.0).sum::<u64>();
     let pause = || Duration::from_micros(inner.look_micros.load(Ordering::Relaxed));
     while stop.recv_timeout(pause()) == Err(RecvTimeoutError::Timeout) {
-        let mut all = MemoryUse::default();
+        let (mut all, mut in_wasm) = (MemoryUse::default(), 0);
         for executor in inner.executors.wasm.iter().chain(&inner.executors.process) {
             let used = executor.memory();
+            if inner.executors.wasm.as_ref().is_some_and(|wasm| Arc::ptr_eq(wasm, executor)) {
+                in_wasm = sum(&used);
+            }
             all.held.extend(used.held);
             all.idle.extend(used.idle);
             all.swap = all.swap.or(used.swap);
             all.system_swap = all.system_swap.or(used.system_swap);
+        }
+        if let Some(wasm) = &inner.executors.wasm {
+            let elsewhere = sum(&all) - in_wasm + all.idle_bytes().0;
+            let may_hold = (memory + limits::MEMORY_STOP_BYTES).saturating_sub(elsewhere);
+            wasm.set_memory_max(Bytes64(may_hold));
         }
         if inner.control.send(Message::Sampled(all)).is_err() {
             return;

@@ -56,6 +56,11 @@ pub trait Executor: Send + Sync {
     /// Memory held now by each unfinished invocation, and by warm instances that run nothing.
     fn memory(&self) -> MemoryUse;
 
+    /// What its functions may hold in RAM in all. Where they hold more, one that takes still more
+    /// stops by itself ([`Event::ShortOfMemory`]). Said again and again; an executor whose functions
+    /// the kernel bounds need not listen.
+    fn set_memory_max(&self, _bytes: Bytes64) {}
+
     /// Moves the memory of a function that holds no core out of RAM, in the background. Answered by
     /// [`Event::SwappedOut`] or [`Event::SwapFailed`]. An executor that cannot do this marks what
     /// it holds as [`Held::fixed`].
@@ -245,6 +250,14 @@ pub enum Event {
     },
     /// A preemption took hold.
     Stopped {
+        /// Which invocation.
+        id: InvocationId,
+        /// When.
+        at: Timestamp,
+    },
+    /// It has given its core back by itself, because all functions hold more memory than they may
+    /// ([`Executor::set_memory_max`]). It goes on at `resume`.
+    ShortOfMemory {
         /// Which invocation.
         id: InvocationId,
         /// When.

@@ -33,6 +33,8 @@ pub(crate) enum Task {
     Spin,
     /// Holds memory.
     Hold,
+    /// Fills memory in one instruction. Wasm only.
+    Fill,
 }
 
 /// A function to be deployed.
@@ -61,7 +63,12 @@ impl Function {
             (Runtime::Process, Task::Spin) => ("app.py", include_bytes!("guests/spin.py")),
             (Runtime::Wasm, Task::Hold) => ("hold.wasm", HOLD),
             (Runtime::Process, Task::Hold) => ("app.py", include_bytes!("guests/hold.py")),
-            (Runtime::Process, Task::Empty) => bail!("there is no such process function"),
+            (Runtime::Wasm, Task::Fill) => {
+                ("fill.wasm", include_bytes!("../../../../examples/guests/fill.wasm"))
+            }
+            (Runtime::Process, Task::Empty | Task::Fill) => {
+                bail!("there is no such process function")
+            }
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod device;
 mod faults;
+mod growing;
 mod looks;
 mod order;
 mod predicted;
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// How many times memory the working sets are together
     #[arg(long, value_delimiter = ',', default_values_t = [2, 3], value_name = "N,…")]
     times: Vec<u64>,
+    /// How often the part `growing` is run
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    runs: u32,
     #[command(flatten)]
     common: Common,
 }
@@ -43,6 +47,8 @@ enum Part {
     Looks,
     /// What goes wrong, and who suffers
     Faults,
+    /// Functions that take memory as fast as they can and more than there is
+    Growing,
 }
 
 /// All figures, of the parts that were asked for.
@@ -55,6 +61,7 @@ struct Figures {
     predicted: Vec<predicted::Figures>,
     looks: Vec<looks::Figures>,
     faults: Option<faults::Figures>,
+    growing: Vec<growing::Figures>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -72,6 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         predicted: Vec::new(),
         looks: Vec::new(),
         faults: None,
+        growing: Vec::new(),
     };
     if wants(Part::Device) {
         figures.device = Some(device::measure(folder, quick).context("measure the swap file")?);
@@ -97,10 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     if wants(Part::Processes) {
-        match processes(folder, quick)? {
-            Some(measured) => figures.pressure.push(measured),
-            None => println!("processes: skipped, the system has no swap (swapon)"),
-        }
+        figures.pressure.extend(processes(folder, &args.times, quick)?);
     }
     if wants(Part::Looks) {
         figures.looks = looks::measure(folder, quick).context("measure what looks cost")?;
@@ -108,17 +113,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if wants(Part::Faults) {
         figures.faults = Some(faults::provoke(folder, quick).context("provoke faults")?);
     }
+    if wants(Part::Growing) {
+        let runs = args.runs;
+        figures.growing = growing::repeat(folder, quick, runs).context("let functions grow")?;
+    }
     save(&args.common, &figures)
 }
 
-/// None where the system has no swap.
-fn processes(folder: &std::path::Path, quick: bool) -> anyhow::Result<Option<pressure::Figures>> {
+/// Nothing where the system has no swap.
+fn processes(
+    folder: &std::path::Path,
+    times: &[u64],
+    quick: bool,
+) -> anyhow::Result<Vec<pressure::Figures>> {
     let swaps = std::fs::read_to_string("/proc/swaps").context("look for the system's swap")?;
     if swaps.lines().count() < 2 {
-        return Ok(None);
+        println!("processes: skipped, the system has no swap (swapon)");
+        return Ok(Vec::new());
     }
-    let scenario = pressure::Scenario::of_processes(quick);
-    let measured = pressure::run(&scenario, folder).context("press with processes")?;
-    measured.show("processes, 2 times memory");
-    Ok(Some(measured))
+    let press = |&times: &u64| {
+        let name = format!("processes, {times} times memory");
+        let scenario = pressure::Scenario::of_processes(times, quick);
+        let measured = pressure::run(&scenario, folder).with_context(|| name.clone())?;
+        measured.show(&name);
+        Ok(measured)
+    };
+    times.iter().map(press).collect()
 }

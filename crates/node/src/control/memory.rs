@@ -14,8 +14,8 @@ use model::{
     Timestamp,
 };
 use policy::memory::{
-    Action, EndReason, FreeReason, Holder, Idle, Planner, Rank, Standing, View, Watermarks,
-    Whereabouts,
+    Action, EndReason, FreeReason, HoldReason, Holder, Idle, Planner, Rank, Standing, View,
+    Watermarks, Whereabouts,
 };
 use policy::{MachineInput, Memory};
 use runtime::{MemoryUse, Reclaim, SwapUse};
@@ -415,6 +415,24 @@ impl Control {
             tracing::debug!(class = name, sandboxes, %why, "warm sandboxes are asked to go");
             self.memories.counts[usize::from(class.0)].idle_freed += sandboxes;
         }
+    }
+
+    /// It has stopped by itself, since all functions hold more than there is: it is held as the
+    /// planner would have held it, had it known in time.
+    pub(super) fn short_of_memory(&mut self, now: Timestamp, id: InvocationId) {
+        if !self.stop_for_memory(now, id) {
+            return;
+        }
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        flight.memory.waits = true;
+        let Some(machine) = flight.machine else { return };
+        let (total, growth) = (self.memories.total, Bytes64(flight.memory.growth));
+        let site = self.memories.site_mut(machine);
+        let (free, min) = (total.0.saturating_sub(site.used), site.planner.min_mark(total));
+        site.is_tense = true;
+        let reason = HoldReason { free: Bytes64(free), min, growth };
+        self.note(now, id, Reason::HeldForMemory(reason));
+        self.memories.want_plan(machine, now);
     }
 
     /// Takes the function's core, if it has one; whether it had.

@@ -362,6 +362,10 @@ impl Control {
                 }
             }
             Event::Stopped { id, .. } => self.rests(id),
+            Event::ShortOfMemory { id, .. } => {
+                self.rests(id);
+                self.short_of_memory(now, id);
+            }
             Event::SwappedOut { id, bytes, took } => self.swapped_out(now, id, bytes, took),
             Event::SwappedIn { id, bytes, took } => self.swapped_in(now, id, bytes, took),
             Event::SwapFailed { id, why } => self.swap_failed(now, id, why),

@@ -157,6 +157,13 @@ impl Planner {
         Bytes64(high)
     }
 
+    /// Below so much free on a machine of that much memory, functions that grow are held.
+    #[must_use]
+    pub fn min_mark(&self, total: Bytes64) -> Bytes64 {
+        let [min, _, _] = self.marks_of(total);
+        Bytes64(min)
+    }
+
     /// Appends what is to be done now to `out`, in order. Called again whenever something changed
     /// and, where actions were taken, until there are none.
     pub fn plan(&mut self, now: Timestamp, view: &View<'_>, out: &mut Vec<Action>) {

@@ -121,6 +121,15 @@ impl Region {
         check(unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) })
     }
 
+    /// Has the kernel give this range small pages only, so that each page fault is one page. Best
+    /// effort: a kernel that has no others refuses.
+    pub(crate) fn refuse_huge_pages(&self, range: &Range<usize>) {
+        self.check(range);
+        let start = (self.base + range.start) as *mut libc::c_void;
+        // SAFETY: inside the region; it changes nothing of what is there.
+        let _ = unsafe { libc::madvise(start, range.len(), libc::MADV_NOHUGEPAGE) };
+    }
+
     /// Makes a range present in one step, which is quicker than page by page. Best effort.
     pub(crate) fn populate(&self, range: &Range<usize>) {
         self.check(range);

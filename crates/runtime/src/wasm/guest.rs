@@ -10,6 +10,7 @@ use wasmtime::{
 
 use super::artifact;
 use super::durable::{self, Begun};
+use super::gate::Gate;
 use super::gauge::Gauge;
 use super::host::{Host, Stop};
 use super::job::{Fiber, Job, unpoisoned};
@@ -28,6 +29,7 @@ pub(super) struct Services {
     pub(super) memory_bytes_max: u64,
     pub(super) image_bytes_max: u64,
     pub(super) gauge: Arc<Gauge>,
+    pub(super) gate: Arc<Gate>,
     pub(super) jobs: Jobs,
 }
 
@@ -131,10 +133,11 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
     let mut store = Store::new(module.module().engine(), host);
     store.limiter(|host| host);
     // Some guest of this tenant shall stop. This one goes on unless it is meant. Should it be told
-    // to stop between this look and the new deadline, the executor's second look finds it.
+    // to stop between this look and the new deadline, the executor's second look finds it, and the
+    // next tick where memory is short.
     store.epoch_deadline_callback(|store| {
         let job = &store.data().job;
-        Ok(if job.must_stop() {
+        Ok(if job.must_stop() || job.is_short() {
             UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(job).pause()))
         } else {
             UpdateDeadline::Continue(1)

@@ -5,6 +5,7 @@
 //! Whoever changes the state under the lock also does what the change asks for, which is why two
 //! callers can never both send the job to a worker.
 
+mod short;
 mod swapping;
 
 use std::collections::VecDeque;
@@ -16,7 +17,9 @@ use std::task::Poll;
 use model::receipt::Used;
 use model::{Bytes64, CpuTime, Failure, InvocationId};
 
+use self::short::Short;
 use self::swapping::Whereabouts;
+use super::gate::Gate;
 use super::tenant::Tenant;
 use crate::Clock;
 use crate::executor::{Code, Ended, Event, Events, Finished, Start};
@@ -36,6 +39,7 @@ pub(super) struct Job {
     pub(super) memory: Mutex<MemoryMeter>,
     /// Where its linear memory is, while it has one.
     region: Mutex<Option<Region>>,
+    short: Short,
     pub(super) logs: Mutex<LogBuffer>,
     clock: Clock,
     events: Events,
@@ -124,7 +128,13 @@ pub(super) enum Claim {
 }
 
 impl Job {
-    pub(super) fn new(start: Start, tenant: Arc<Tenant>, clock: Clock, events: Events) -> Self {
+    pub(super) fn new(
+        start: Start,
+        tenant: Arc<Tenant>,
+        gate: Arc<Gate>,
+        clock: Clock,
+        events: Events,
+    ) -> Self {
         Self {
             id: start.id,
             code: Arc::clone(&start.code),
@@ -132,6 +142,7 @@ impl Job {
             tenant,
             memory: Mutex::new(MemoryMeter::new(clock.now())),
             region: Mutex::new(None),
+            short: Short::new(gate),
             logs: Mutex::new(LogBuffer::default()),
             clock,
             events,
@@ -242,17 +253,23 @@ impl Job {
         self.lock().thread = None;
     }
 
-    /// Puts the unfinished fiber back. Rests it if it waits; otherwise `claim` tells what is next.
+    /// Puts the unfinished fiber back. Rests it if it waits or memory is short; otherwise `claim` tells what is next.
     pub(super) fn put_back(&self, fiber: Fiber) -> Claim {
-        let rests = self.change(|control, _| {
+        let is_short = self.was_short();
+        let rests = self.change(|control, now| {
             control.body = Body::Fiber(fiber);
             let runs = matches!(control.state, State::Running | State::Preempting);
-            let rests = runs && control.wait == Wait::Pending;
-            if rests {
+            let waits = runs && control.wait == Wait::Pending;
+            let stops = !waits && is_short && control.state == State::Running;
+            if waits {
                 control.state = State::Blocked;
                 control.outbox.push_back(Event::Blocked { id: self.id });
             }
-            rests
+            if stops {
+                control.state = State::Parked;
+                control.outbox.push_back(Event::ShortOfMemory { id: self.id, at: now() });
+            }
+            waits || stops
         });
         if rests { Claim::Leave } else { self.claim() }
     }
@@ -261,7 +278,7 @@ impl Job {
     pub(super) fn finish(&self, outcome: Result<Ended, Failure>) {
         self.set_region(None);
         let now = self.clock.now();
-        let (memory, memory_peak) = unpoisoned(&self.memory).finish(now);
+        let (memory, memory_peak) = self.close_meter(now);
         let cpu = CpuTime(self.cpu_nanos.load(Ordering::Relaxed));
         let logs = std::mem::take(&mut *unpoisoned(&self.logs)).into_logs();
         let used = Used { cpu, memory };

@@ -15,6 +15,7 @@
 mod abi;
 mod artifact;
 mod durable;
+mod gate;
 mod gauge;
 mod guest;
 mod host;
@@ -24,6 +25,7 @@ mod memory;
 mod program;
 mod swapper;
 mod tenant;
+mod tick;
 mod timer;
 mod wasi;
 mod worker;
@@ -38,6 +40,7 @@ use std::time::{Duration, Instant};
 use model::{Bytes64, Failure, FailureKind, InvocationId, SwapPlace, TenantName, limits};
 
 pub use self::durable::parts as image_parts;
+use self::gate::Gate;
 use self::gauge::Gauge;
 use self::guest::{Jobs, Services};
 use self::job::{Action, Job, unpoisoned};
@@ -160,6 +163,7 @@ impl WasmExecutor {
             memory_bytes_max: memory_bytes_max.min(limits::WASM_MEMORY_BYTES_MAX),
             image_bytes_max: image_bytes_max.min(limits::WASM_IMAGE_BYTES_MAX),
             gauge,
+            gate: Arc::new(Gate::new()),
             jobs: Jobs::default(),
         });
         let workers = Workers::new(Arc::clone(&services), threads_max);
@@ -248,7 +252,8 @@ impl Executor for WasmExecutor {
     fn start(&self, start: Start) {
         let tenant = self.tenant(&start.code.tenant);
         let events = Arc::clone(&self.events);
-        let job = Arc::new(Job::new(start, tenant, self.services.clock, events));
+        let gate = Arc::clone(&self.services.gate);
+        let job = Arc::new(Job::new(start, tenant, gate, self.services.clock, events));
         if !self.services.jobs.insert(&job) {
             tracing::error!(invocation = %job.id, "started twice; the second start is ignored");
             return;
@@ -302,6 +307,10 @@ impl Executor for WasmExecutor {
             swap: self.swapper.as_ref().map(|swapper| swapper.swap().usage()),
             system_swap: None,
         }
+    }
+
+    fn set_memory_max(&self, bytes: Bytes64) {
+        self.services.gate.set_limit(bytes.0);
     }
 
     fn swap_out(&self, id: InvocationId) {

@@ -16,6 +16,7 @@ use model::{Failure, FailureKind};
 use super::gauge::Rests;
 use super::guest::{self, Services};
 use super::job::{Body, Claim, Fiber, Job, unpoisoned};
+use super::tick::{Counted, Ticks};
 use crate::executor::Ended;
 use crate::kernel::{self, Band};
 
@@ -128,6 +129,9 @@ impl Workers {
         std::thread::Builder::new().name(format!("wasm-{index}")).spawn(move || {
             if let Some(pool) = pool.upgrade() {
                 pool.bands.apply(kernel::CONTROL);
+                let _ticks = Ticks::start().inspect_err(|error| {
+                    tracing::warn!(%error, "memory that functions take is seen late");
+                });
                 pool.run(first);
             }
         })
@@ -212,11 +216,16 @@ impl Workers {
             self.bands.apply(band);
         }
         let mut context = Context::from_waker(Waker::noop());
+        let counted = Counted::begin(job);
         let polled = catch_unwind(AssertUnwindSafe(|| fiber.as_mut().poll(&mut context)));
+        drop(counted);
         job.leave();
         let rests = if matches!(polled, Ok(Poll::Pending)) { Rests::Yes } else { Rests::No };
         self.services.gauge.leave(job, rests);
         self.bands.apply(kernel::CONTROL);
+        if let Some(failure) = job.spoiled() {
+            return Poll::Ready(Err(failure));
+        }
         polled.unwrap_or_else(|_| {
             tracing::error!(invocation = %job.id, "the platform panicked while it ran a function");
             let message = "the platform failed while it ran the function";

@@ -270,6 +270,7 @@ pub(crate) fn id_of(event: &Event) -> InvocationId {
         | Event::Blocked { id }
         | Event::Unblocked { id }
         | Event::Stopped { id, .. }
+        | Event::ShortOfMemory { id, .. }
         | Event::SwappedOut { id, .. }
         | Event::SwappedIn { id, .. }
         | Event::SwapFailed { id, .. } => *id,

@@ -130,6 +130,7 @@ fn name_of(event: &Event) -> &'static str {
         Event::Blocked { .. } => "blocked",
         Event::Unblocked { .. } => "unblocked",
         Event::Stopped { .. } => "stopped",
+        Event::ShortOfMemory { .. } => "short-of-memory",
         Event::SwappedOut { .. } => "swapped-out",
         Event::SwappedIn { .. } => "swapped-in",
         Event::SwapFailed { .. } => "swap-failed",
@@ -143,6 +144,7 @@ fn id_of(event: &Event) -> InvocationId {
         | Event::Blocked { id }
         | Event::Unblocked { id }
         | Event::Stopped { id, .. }
+        | Event::ShortOfMemory { id, .. }
         | Event::SwappedOut { id, .. }
         | Event::SwappedIn { id, .. }
         | Event::SwapFailed { id, .. } => *id,

@@ -16,4 +16,5 @@ mod house;
 mod imports;
 mod limits;
 mod preemption;
+mod short;
 mod swapping;

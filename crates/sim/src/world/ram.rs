@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Bytes64, CpuTime, MachineId, SwapPlace, SwapRoom, Timestamp};
+use model::{Bytes64, CpuTime, MachineId, SwapPlace, SwapRoom, Timestamp, limits};
 use policy::Memory;
 use policy::memory::{Action, Holder, Planner, Rank, Standing, View, Whereabouts};
 
@@ -215,7 +215,10 @@ impl World {
             is_first && left.is_some_and(|left| left >= site.planner.high_mark(total).0);
         let may = match ram.config.taking {
             Taking::Asked => false,
-            Taking::Unasked { .. } if job.is_executing() => true,
+            // As much as there is and a little more; then it stops by itself.
+            Taking::Unasked { .. } if job.is_executing() => {
+                site.used <= ram.config.ram.saturating_add(limits::MEMORY_STOP_BYTES)
+            }
             Taking::Unasked { .. } if job.resident + job.swapped == 0 => {
                 self.viewed(job.machine, |planner, view| planner.admits(rank, view))
             }
@@ -529,7 +532,7 @@ impl World {
             self.stop(slot, State::Ready);
         }
         self.inputs.push_back(Input::Finished(MachineId(job.machine), job.id));
-        if job.kills < model::limits::KILL_RESTARTS_MAX {
+        if job.kills < limits::KILL_RESTARTS_MAX {
             self.jobs.get_mut(slot).kills += 1;
             self.begin_anew(slot);
         } else {

@@ -12,9 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::data_dir;
-use super::super::functions::{Function, LOWEST, Runtime, TOP, Task};
+use super::super::functions::{Function, LOWEST, Runtime, Task};
 use super::device::{Lab, MIB, millis};
-use super::pressure::{Group, MARGIN_BYTES, process_peak};
 use crate::load::connection::{Connection, get, invoke};
 use crate::load::platform::{ANY_PORT, Platform, Start};
 
@@ -33,22 +32,8 @@ pub(super) struct Figures {
     preempted: usize,
     preempted_out_s: f64,
     preempted_back_s: f64,
-    /// A function that grows as fast as it can on a machine that it does not fit on.
-    growing: Growing,
     /// `kill -9` in mid-swap.
     killed: Killed,
-}
-
-#[derive(Debug, Serialize)]
-struct Growing {
-    outcome: String,
-    grew_mb_s: f64,
-    memory_limit_bytes: u64,
-    memory_peak_bytes: u64,
-    process_peak_bytes: Option<u64>,
-    group_limit_bytes: Option<u64>,
-    group_kills: Option<u64>,
-    top_answers: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,15 +56,6 @@ pub(super) fn provoke(folder: &Path, quick: bool) -> anyhow::Result<Figures> {
     let preempted = if quick { 200 } else { 10_000 };
     let (out_s, back_s) = many(folder, preempted)?;
     println!("{preempted} preempted at once: out in {out_s:.1} s, back in {back_s:.1} s");
-    let growing = growing(folder, quick).context("let a function grow")?;
-    println!(
-        "growing at {:.0} MB/s: {}; at most {} MiB of {} MiB; {} top-class answers meanwhile",
-        growing.grew_mb_s,
-        growing.outcome,
-        growing.memory_peak_bytes / MIB,
-        growing.memory_limit_bytes / MIB,
-        growing.top_answers
-    );
     let killed = killed(folder, quick).context("kill the platform")?;
     println!(
         "kill -9 with {} MiB in swap: {} files left, {} bytes of disk missing",
@@ -95,7 +71,6 @@ pub(super) fn provoke(folder: &Path, quick: bool) -> anyhow::Result<Figures> {
         preempted,
         preempted_out_s: out_s,
         preempted_back_s: back_s,
-        growing,
         killed,
     })
 }
@@ -188,68 +163,6 @@ fn many(folder: &Path, count: usize) -> anyhow::Result<(f64, f64)> {
     Ok((out, back))
 }
 
-fn hold(name: &str, class: &'static str, task: Task) -> Function {
-    Function { name: name.into(), runtime: Runtime::Wasm, task, class }
-}
-
-fn status(platform: &Platform) -> anyhow::Result<Value> {
-    let text = platform.print_of(&["top", "--once", "--json"])?;
-    serde_json::from_str(&text).context("read the status")
-}
-
-fn growing(folder: &Path, quick: bool) -> anyhow::Result<Growing> {
-    let memory_mib: u64 = if quick { 256 } else { 1024 };
-    let limit = memory_mib * MIB;
-    let group = Group::make(limit + MARGIN_BYTES);
-    let (memory, swap) = (limit.to_string(), (4 * limit).to_string());
-    let data = data_dir(folder, "growing");
-    let start = Start { policy: "xx", data_dir: &data, listen: ANY_PORT };
-    let path = group.as_ref().map(|group| group.path.as_path());
-    let arguments = ["--memory", &memory, "--swap", &swap];
-    let mut platform = Platform::start_with(start, &arguments, path)?;
-    hold("hold", LOWEST, Task::Hold).deploy(&platform, folder)?;
-    hold("top", TOP, Task::Empty).deploy(&platform, folder)?;
-    let address = platform.address();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (outcome, grew_mb_s, top_answers) = runtime.block_on(async {
-        // How fast it grows where it fits: half of memory.
-        let mut connection = Connection::open(address).await?;
-        let payload = Bytes::from(format!("{} 0 0 1", memory_mib / 2));
-        let begun = Instant::now();
-        connection.send(invoke(address, "hold", LOWEST, payload)).await?;
-        let grew = super::device::rate(limit / 2, begun.elapsed());
-        let growing = tokio::spawn(async move {
-            let payload = Bytes::from(format!("{} 0 0 1", 3 * memory_mib));
-            connection.send(invoke(address, "hold", LOWEST, payload)).await
-        });
-        let mut top = Connection::open(address).await?;
-        let mut answers = 0;
-        while !growing.is_finished() {
-            let answer = top.send(invoke(address, "top", TOP, Bytes::new())).await?;
-            ensure!(answer.status.is_success(), "a top-class call failed: {:?}", answer.status);
-            answers += 1;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        let answer = growing.await.context("wait for the growing function")??;
-        let outcome = answer.error_code().unwrap_or_else(|| "answered".into());
-        anyhow::Ok((outcome, grew, answers))
-    })?;
-    platform.check()?;
-    let memory_peak_bytes = status(&platform)?["memory"]["peak"].as_u64().unwrap_or(0);
-    let process_peak_bytes = process_peak(platform.process_id());
-    drop(platform);
-    Ok(Growing {
-        outcome,
-        grew_mb_s,
-        memory_limit_bytes: limit,
-        memory_peak_bytes,
-        process_peak_bytes,
-        group_limit_bytes: group.as_ref().map(|_| limit + MARGIN_BYTES),
-        group_kills: group.as_ref().and_then(Group::kills),
-        top_answers,
-    })
-}
-
 fn killed(folder: &Path, quick: bool) -> anyhow::Result<Killed> {
     let memory_mib: u64 = if quick { 128 } else { 512 };
     let (memory, swap) = ((memory_mib * MIB).to_string(), (8 * memory_mib * MIB).to_string());
@@ -261,7 +174,9 @@ fn killed(folder: &Path, quick: bool) -> anyhow::Result<Killed> {
     let start = Start { policy: "xx", data_dir: &data, listen: ANY_PORT };
     let free_before = disk_free(folder)?;
     let platform = Platform::start_with(start, &arguments, None)?;
-    hold("hold", LOWEST, Task::Hold).deploy(&platform, folder)?;
+    let hold =
+        Function { name: "hold".into(), runtime: Runtime::Wasm, task: Task::Hold, class: LOWEST };
+    hold.deploy(&platform, folder)?;
     let address = platform.address();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -18,7 +18,7 @@ use super::super::data_dir;
 use super::super::functions::{Function, LOWEST, Runtime, TOP, Task, spin_millis};
 use super::device::{MIB, millis};
 use super::order::Order;
-use super::tail::Tail;
+use super::tail::Spent;
 use crate::load::closed::{self, MakeRequest, Pressure};
 use crate::load::connection::{Connection, invoke};
 use crate::load::generator::{self, Settings};
@@ -90,14 +90,14 @@ impl Scenario {
     }
 
     /// The same of sandboxed processes, which are slower to fill their memory: less of it.
-    pub(super) fn of_processes(quick: bool) -> Self {
-        let wasm = Self::new(2, Manner::ByClass, quick);
+    pub(super) fn of_processes(times: u64, quick: bool) -> Self {
+        let wasm = Self::new(times, Manner::ByClass, quick);
         let (memory_mib, each_mib) = if quick { (192, 48) } else { (768, 96) };
         Self {
             runtime: Runtime::Process,
             memory: memory_mib * MIB,
             each_mib,
-            functions: 2 * memory_mib / each_mib,
+            functions: times * memory_mib / each_mib,
             ..wasm
         }
     }
@@ -127,7 +127,12 @@ pub(super) struct Figures {
     pub(super) top_p99_pressed_ms: Option<f64>,
     pub(super) top_p99_ratio: Option<f64>,
     /// The slowest hundredth of the top-class calls under pressure.
-    pub(super) top_tail: Tail,
+    pub(super) top_tail: Spent,
+    /// A hundredth of all of them.
+    pub(super) top_spent: Spent,
+    /// The low-class functions, and the CPU time of one of them.
+    pub(super) low_spent: Spent,
+    pub(super) low_cpu_ms: f64,
     pub(super) top_errors: u64,
     pub(super) top_swapped: u64,
     pub(super) top_killed: u64,
@@ -164,7 +169,10 @@ impl Figures {
             self.top_swapped,
             self.top_killed,
         );
-        self.top_tail.show();
+        self.top_tail.show("slowest of the top class");
+        self.top_spent.show("of all of the top class");
+        self.low_spent.show("low-class functions");
+        println!("  a low-class function computed for {:.0} ms", self.low_cpu_ms);
         for (class, outs, bytes, kills) in self.classes.iter().filter(|of| of.1 + of.3 > 0) {
             println!("  {class}: {outs} swapped out ({} MiB), {kills} killed", bytes / MIB);
         }
@@ -207,7 +215,8 @@ struct Afterwards {
     status: Value,
     process_peak_bytes: Option<u64>,
     order: Option<Order>,
-    top_tail: Tail,
+    top: [Spent; 2],
+    low_spent: Spent,
 }
 
 pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures> {
@@ -257,10 +266,11 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
         .context("read the status")?;
     let by_class = scenario.manner == Manner::ByClass;
     let order = by_class.then(|| Order::load(&platform, &HOLDERS)).transpose()?;
-    let top_tail = Tail::load(&platform, pressed_ms..pressed_ms + millis_of(low.1))?;
+    let top = Spent::of_top(&platform, pressed_ms..pressed_ms + millis_of(low.1))?;
+    let low_spent = Spent::of_functions(&platform, &HOLDERS, pressed_ms)?;
     let process_peak_bytes = process_peak(platform.process_id());
     drop(platform);
-    let afterwards = Afterwards { status, process_peak_bytes, order, top_tail };
+    let afterwards = Afterwards { status, process_peak_bytes, order, top, low_spent };
     Ok(figures(scenario, &run, &low, afterwards, group.as_ref()))
 }
 
@@ -432,12 +442,15 @@ fn figures(
         sum / answered().count().max(1) as f64
     };
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let ended_count = ended.len().max(1) as f64;
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let byte_seconds = ended.iter().map(|call| call.byte_seconds).sum::<u64>() as f64;
     let place = match scenario.runtime {
         Runtime::Wasm => "swap",
         Runtime::Process => "system_swap",
     };
     let swap = |name: &str| memory[place][name].as_u64().unwrap_or(0);
+    let [top_tail, top_spent] = afterwards.top;
     Figures {
         runtime: match scenario.runtime {
             Runtime::Wasm => "wasm",
@@ -457,7 +470,10 @@ fn figures(
         top_p99_calm_ms: top.and_then(|top| top.calm.p99_ms),
         top_p99_pressed_ms: top.and_then(|top| top.overload.p99_ms),
         top_p99_ratio: top.and_then(|top| top.overload.slowdown),
-        top_tail: afterwards.top_tail,
+        top_tail,
+        top_spent,
+        low_spent: afterwards.low_spent,
+        low_cpu_ms: ended.iter().map(|call| millis(call.cpu)).sum::<f64>() / ended_count,
         top_errors: top.map_or(0, |top| top.calm.errors + top.overload.errors),
         top_swapped: of_top.1,
         top_killed: of_top.3,
@@ -485,7 +501,7 @@ pub(in crate::bench) fn process_peak(id: u32) -> Option<u64> {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) path: PathBuf,
-    limit: u64,
+    pub(super) limit: u64,
     is_v1: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Where the slowest top-class calls spent their time, by what the platform says of each.
+//! Where the slowest top-class calls spent their time, and all low-class functions theirs, by what the
+//! platform says of each.
 
 use std::ops::Range;
 
@@ -12,9 +13,9 @@ use crate::load::platform::Platform;
 const PART: usize = 100;
 const PAGE: &str = "999";
 
-/// The mean of the slowest calls, in milliseconds.
+/// The mean of some calls, in milliseconds.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Tail {
+pub(super) struct Spent {
     calls: usize,
     total_ms: f64,
     /// From arrival to placement, and from there to the first core.
@@ -25,6 +26,8 @@ pub(super) struct Tail {
     /// Without the core it had, and waiting for memory.
     preempted_ms: f64,
     memory_ms: f64,
+    /// Waiting for something else than a core.
+    blocked_ms: f64,
     /// With a core.
     running_ms: f64,
 }
@@ -54,35 +57,47 @@ struct Times {
     preempted_us: u64,
     memory_us: u64,
     running_us: u64,
+    blocked_us: u64,
     total_us: u64,
 }
 
-impl Tail {
-    /// Of those that arrived then, in milliseconds since 1970.
-    pub(super) fn load(platform: &Platform, when: Range<u64>) -> anyhow::Result<Self> {
-        let (mut all, mut before): (Vec<Item>, Option<String>) = (Vec::new(), None);
-        loop {
-            let mut arguments =
-                vec!["invocations", "list", "--class", TOP, "--limit", PAGE, "--json"];
-            if let Some(id) = &before {
-                arguments.extend(["--before", id]);
-            }
-            let page: Page = serde_json::from_str(&platform.print_of(&arguments)?)
-                .context("read the invocations")?;
-            let Some(last) = page.items.last() else { break };
-            before = Some(last.id.clone());
-            let is_over = last.arrived_ms < when.start;
-            all.extend(page.items.into_iter().filter(|item| when.contains(&item.arrived_ms)));
-            if is_over {
-                break;
-            }
+impl Spent {
+    /// Of top-class calls that arrived then, in milliseconds since 1970: the slowest hundredth, and a
+    /// hundredth of all.
+    pub(super) fn of_top(platform: &Platform, when: Range<u64>) -> anyhow::Result<[Self; 2]> {
+        let all = top(platform, when)?;
+        let some: Vec<String> = all.iter().step_by(PART).map(|item| item.id.clone()).collect();
+        Ok([Self::of_ids(platform, &slowest(all))?, Self::of_ids(platform, &some)?])
+    }
+
+    /// How long a call held a core, in seconds.
+    pub(super) fn core_s(&self) -> f64 {
+        (self.starting_ms + self.running_ms) / 1e3
+    }
+
+    /// Of all calls of these functions that arrived from then on.
+    pub(super) fn of_functions(
+        platform: &Platform,
+        functions: &[&str],
+        from_ms: u64,
+    ) -> anyhow::Result<Self> {
+        let mut ids = Vec::new();
+        for name in functions {
+            let list = platform.print_of(&["invocations", "list", "--function", name, "--json"])?;
+            let page: Page = serde_json::from_str(&list).context("read the invocations")?;
+            let since = page.items.into_iter().filter(|item| item.arrived_ms >= from_ms);
+            ids.extend(since.map(|item| item.id));
         }
-        let slowest = slowest(all).into_iter().map(|id| {
-            let text = platform.print_of(&["invocations", "show", &id, "--json"])?;
+        Self::of_ids(platform, &ids)
+    }
+
+    fn of_ids(platform: &Platform, ids: &[String]) -> anyhow::Result<Self> {
+        let times = ids.iter().map(|id| {
+            let text = platform.print_of(&["invocations", "show", id, "--json"])?;
             let shown: Invocation = serde_json::from_str(&text).context("read an invocation")?;
             anyhow::Ok(shown.times)
         });
-        Ok(Self::of(&slowest.collect::<anyhow::Result<Vec<Times>>>()?))
+        Ok(Self::of(&times.collect::<anyhow::Result<Vec<Times>>>()?))
     }
 
     fn of(slowest: &[Times]) -> Self {
@@ -99,14 +114,15 @@ impl Tail {
             starting_ms: mean(|times| times.starting_us),
             preempted_ms: mean(|times| times.preempted_us),
             memory_ms: mean(|times| times.memory_us),
+            blocked_ms: mean(|times| times.blocked_us),
             running_ms: mean(|times| times.running_us),
         }
     }
 
-    pub(super) fn show(&self) {
+    pub(super) fn show(&self, whose: &str) {
         println!(
-            "  slowest {} of the top class: {:.1} ms = queued {:.1} + waiting {:.1} + starting {:.1} \
-             + preempted {:.1} + memory {:.1} + running {:.1}",
+            "  {} {whose}: {:.1} ms = queued {:.1} + waiting {:.1} + starting {:.1} + preempted {:.1} \
+             + memory {:.1} + blocked {:.1} + running {:.1}",
             self.calls,
             self.total_ms,
             self.queued_ms,
@@ -114,9 +130,31 @@ impl Tail {
             self.starting_ms,
             self.preempted_ms,
             self.memory_ms,
+            self.blocked_ms,
             self.running_ms
         );
     }
+}
+
+/// All top-class calls that arrived then.
+fn top(platform: &Platform, when: Range<u64>) -> anyhow::Result<Vec<Item>> {
+    let (mut all, mut before): (Vec<Item>, Option<String>) = (Vec::new(), None);
+    loop {
+        let mut arguments = vec!["invocations", "list", "--class", TOP, "--limit", PAGE, "--json"];
+        if let Some(id) = &before {
+            arguments.extend(["--before", id]);
+        }
+        let page: Page = serde_json::from_str(&platform.print_of(&arguments)?)
+            .context("read the invocations")?;
+        let Some(last) = page.items.last() else { break };
+        before = Some(last.id.clone());
+        let is_over = last.arrived_ms < when.start;
+        all.extend(page.items.into_iter().filter(|item| when.contains(&item.arrived_ms)));
+        if is_over {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// The ids of the slowest hundredth.

@@ -81,20 +81,28 @@ impl Control {
 impl Job {
     /// Notes where its memory is, or that it is gone.
     pub(in crate::wasm) fn set_region(&self, region: Option<Region>) {
+        if let Some(region) = region {
+            self.count_pages_of(&region, 0..region.length());
+        }
         *unpoisoned(&self.region) = region;
     }
 
     /// It is about to be this long.
     pub(in crate::wasm) fn grow_region(&self, length: usize) {
         let mut region = unpoisoned(&self.region);
-        *region = region.map(|region| crate::wasm::memory::grown(region, length));
+        if let Some(region) = &mut *region {
+            let before = region.length();
+            *region = crate::wasm::memory::grown(*region, length);
+            self.count_pages_of(region, before..region.length());
+        }
     }
 
     /// Looks at its memory.
     pub(in crate::wasm) fn measure(&self, pagemap: &Pagemap) {
         if let Some(region) = *unpoisoned(&self.region) {
-            let mut meter = unpoisoned(&self.memory);
-            gauge::measure(&region, pagemap, &mut meter, || self.clock.now());
+            self.metered(|meter| {
+                gauge::measure(&region, pagemap, meter, || self.clock.now());
+            });
         }
     }
 
@@ -255,7 +263,7 @@ impl Job {
 
     fn jump(&self, bytes: u64) {
         let now = self.clock.now();
-        unpoisoned(&self.memory).jump(bytes, now);
+        self.metered(|meter| meter.jump(bytes, now));
     }
 }
 
