@@ -25,10 +25,14 @@ pub enum Band {
 /// The control plane's own band: above every function.
 pub const CONTROL: Band = Band::Normal { nice: -20 };
 
-/// Time slice of the control plane's threads. From Linux 6.12 on, a thread with a shorter slice than
-/// the running one takes its core at once, instead of at the end of that one's slice (some 3 ms).
-/// Older kernels take no notice of it.
-const CONTROL_SLICE_NANOS: u64 = 100_000;
+/// The band of work that is done for functions beside them, such as moving memory.
+pub const SERVICE: Band = Band::Normal { nice: 1 };
+
+/// Time slice of threads that shall not wait for others' (some 3 ms), and of those for whom others
+/// shall not wait. From Linux 6.12 on, a thread with a shorter slice than the running one takes its
+/// core at once, and one in whose turn it is no longer gives it up so much sooner. Older kernels take
+/// no notice of it.
+const SHORT_SLICE_NANOS: u64 = 100_000;
 
 impl Band {
     /// The band of a class: the lowest is [`Band::Idle`], the others are spread over nice 10 … -15.
@@ -56,7 +60,8 @@ pub fn apply(thread: i32, band: Band) -> io::Result<()> {
         Band::Idle => (libc::SCHED_IDLE, 0),
         Band::Normal { nice } => (libc::SCHED_OTHER, nice),
     };
-    let slice_nanos = if band == CONTROL { CONTROL_SLICE_NANOS } else { 0 };
+    let is_short = band == SERVICE || matches!(band, Band::Normal { nice } if nice < 0);
+    let slice_nanos = if is_short { SHORT_SLICE_NANOS } else { 0 };
     set(
         thread,
         policy,

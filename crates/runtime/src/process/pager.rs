@@ -15,11 +15,8 @@ use super::paging;
 use super::sandbox::Sandbox;
 use super::shared::unpoisoned;
 use crate::executor::SwapUse;
-use crate::kernel::{self, Band};
+use crate::kernel;
 use crate::throttle::Throttle;
-
-/// How the threads are weighed, as those of the Wasm functions' swap are.
-const BAND: Band = Band::Normal { nice: 0 };
 
 /// See the module.
 pub(super) struct Pager {
@@ -174,7 +171,7 @@ fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Where this is not permitted, it is an ordinary thread already.
-        let _ = kernel::apply(0, BAND);
+        let _ = kernel::apply(0, kernel::SERVICE);
         while let Ok(order) = queue.recv() {
             work(order);
         }

@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 use model::Timestamp;
 
 use super::job::{Job, unpoisoned};
-use crate::kernel;
+use crate::kernel::{self, Band};
 use crate::meter::MemoryMeter;
 use crate::swap::{Pagemap, Region};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Below the highest class: to count a large memory takes milliseconds, in which that would wait, and
+/// who takes what is not there stops without it ([`super::gate`]).
+const BAND: Band = Band::Normal { nice: -10 };
 /// Counted exactly at each look.
 const SMALL_BYTES: usize = 4 << 20;
 /// See the module.
@@ -59,7 +62,7 @@ impl Gauge {
         let this = Arc::clone(self);
         std::thread::Builder::new().name("wasm-memory".into()).spawn(move || {
             // Without the right to it, looks come later and bills are a little less exact.
-            let _ = kernel::apply(0, kernel::CONTROL);
+            let _ = kernel::apply(0, BAND);
             this.thread.get_or_init(std::thread::current);
             while !this.is_closed.load(Ordering::Acquire) {
                 this.look();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
 use super::job::{Action, Job, unpoisoned};
-use crate::kernel::{self, Band};
+use crate::kernel;
 use crate::swap::Swap;
 
 /// What a swap thread has done to a job, for the executor to act on.
@@ -18,10 +18,6 @@ pub(super) struct Swapper {
     queues: Mutex<Option<[Sender<Weak<Job>>; 2]>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
-
-/// How the threads are weighed: among the ordinary ones. Moving memory mostly waits for the disk,
-/// and what is left of it is for those who need the memory.
-const BAND: Band = Band::Normal { nice: 0 };
 
 impl Swapper {
     pub(super) fn start(swap: Arc<Swap>, after: &After) -> std::io::Result<Self> {
@@ -79,7 +75,7 @@ fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Where this is not permitted, it is an ordinary thread already.
-        let _ = kernel::apply(0, BAND);
+        let _ = kernel::apply(0, kernel::SERVICE);
         while let Ok(job) = queue.recv() {
             if let Some(job) = job.upgrade() {
                 work(&job);
