@@ -45,8 +45,10 @@ const LOOK_NS: u64 = 10_000_000;
 const TOP_CPU_NS: u64 = 2_000_000;
 const TOP_CLASS: ClassId = ClassId(4);
 
-/// Plays the scenario with the CPU time and the bandwidth that were measured, with nothing to swap the
-/// disk's alone, and with memory that is taken as fast as one function fills it alone.
+/// Plays the scenario with the time for which functions held a core and the bandwidth that were
+/// measured, with nothing to swap the disk's alone, and with memory that is taken as fast as one function
+/// fills it alone. A function holds its core for longer than it computes: the platform's own threads,
+/// those that move memory and the client use the cores too.
 pub(super) fn simulate(
     scenario: &Scenario,
     measured: &pressure::Figures,
@@ -54,7 +56,7 @@ pub(super) fn simulate(
     fill_mib: Duration,
 ) -> Figures {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let each_s = measured.cpu_s / count(scenario.functions);
+    let each_s = measured.low_spent.core_s();
     let fill_s = fill_mib.as_secs_f64() * count(scenario.each_mib);
     let fill_percent = percent(fill_s / each_s);
     // Beside functions that compute and a top class that comes and goes, memory moves slower than alone.
@@ -105,7 +107,8 @@ pub(super) fn simulate(
 
 /// The low class at once, and the top class at 30 % of all cores, evenly, beyond its end.
 fn arrivals(scenario: &Scenario, measured: &pressure::Figures, cores: u64) -> Vec<Arrival> {
-    let each_ns = nanos(Duration::from_secs_f64(measured.cpu_s / count(scenario.functions)));
+    let each_ns = nanos(Duration::from_secs_f64(measured.low_spent.core_s()));
+    let top_ns = nanos(Duration::from_secs_f64(measured.top_spent.core_s()));
     let arrival = |at_ns, class: u8, cpu_ns: u64, memory_peak| Arrival {
         at_ns,
         function: u32::from(class),
@@ -120,7 +123,7 @@ fn arrivals(scenario: &Scenario, measured: &pressure::Figures, cores: u64) -> Ve
     let gap = TOP_CPU_NS * 10 / 3 / cores;
     let until = nanos(Duration::from_secs_f64(2.0 * measured.makespan_s));
     let top =
-        (0..until / gap).map(|index| arrival((index + 1) * gap, TOP_CLASS.0, TOP_CPU_NS, 1 << 20));
+        (0..until / gap).map(|index| arrival((index + 1) * gap, TOP_CLASS.0, top_ns, 1 << 20));
     low.chain(top).collect()
 }
 
@@ -135,7 +138,11 @@ fn predicted(
     let slowdown = |slowdowns: Vec<f64>| {
         slowdowns.iter().sum::<f64>() / count(slowdowns.len() as u64).max(1.0)
     };
-    let slowdown_of = |class| slowdown(of(class).map(Completion::slowdown).collect());
+    // Against what it computes and sleeps, as measured.
+    let cpu_s = measured.cpu_s / count(scenario.functions);
+    let alone_s = cpu_s + scenario.sleep.as_secs_f64() * f64::from(scenario.rounds);
+    let slowdown_by = |done: &Completion| count(done.latency_ns()) / 1e9 / alone_s;
+    let slowdown_of = |class| slowdown(of(class).map(slowdown_by).collect());
     let end_ns = low().map(|done| done.finished_ns).max().unwrap_or(0);
     let makespan_s = count(end_ns) / 1e9;
     let swap_bytes: u64 = outcome.pressure.iter().map(|class| class.swap_bytes).sum();
@@ -149,7 +156,7 @@ fn predicted(
         memory_in_use: count(ram_mb_s) * 1e6 / makespan_s / count(scenario.memory),
         swapped_out_gb: count(swap_bytes) / 1e9,
         swap_outs: outcome.counts.swap_outs,
-        slowdown_mean: slowdown(low().map(Completion::slowdown).collect()),
+        slowdown_mean: slowdown(low().map(slowdown_by).collect()),
         slowdowns: [slowdown_of(ClassId(0)), slowdown_of(ClassId(1))],
         top_p99_ms: count(p99_ns) / 1e6,
         kills: outcome.counts.kills,
