@@ -130,9 +130,8 @@ pub(super) struct Figures {
     pub(super) top_tail: Spent,
     /// A hundredth of all of them.
     pub(super) top_spent: Spent,
-    /// The low-class functions, and the CPU time of one of them.
+    /// The low-class functions.
     pub(super) low_spent: Spent,
-    pub(super) low_cpu_ms: f64,
     pub(super) top_errors: u64,
     pub(super) top_swapped: u64,
     pub(super) top_killed: u64,
@@ -172,7 +171,7 @@ impl Figures {
         self.top_tail.show("slowest of the top class");
         self.top_spent.show("of all of the top class");
         self.low_spent.show("low-class functions");
-        println!("  a low-class function computed for {:.0} ms", self.low_cpu_ms);
+        println!("  the low-class functions computed for {:.1} s in all", self.cpu_s);
         for (class, outs, bytes, kills) in self.classes.iter().filter(|of| of.1 + of.3 > 0) {
             println!("  {class}: {outs} swapped out ({} MiB), {kills} killed", bytes / MIB);
         }
@@ -442,8 +441,6 @@ fn figures(
         sum / answered().count().max(1) as f64
     };
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let ended_count = ended.len().max(1) as f64;
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let byte_seconds = ended.iter().map(|call| call.byte_seconds).sum::<u64>() as f64;
     let place = match scenario.runtime {
         Runtime::Wasm => "swap",
@@ -473,7 +470,6 @@ fn figures(
         top_tail,
         top_spent,
         low_spent: afterwards.low_spent,
-        low_cpu_ms: ended.iter().map(|call| millis(call.cpu)).sum::<f64>() / ended_count,
         top_errors: top.map_or(0, |top| top.calm.errors + top.overload.errors),
         top_swapped: of_top.1,
         top_killed: of_top.3,
