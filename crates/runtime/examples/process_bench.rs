@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::{InvocationId, Timestamp, Version};
 use runtime::kernel::Band;
-use runtime::process::{Config, ProcessExecutor, WARDEN_ARG, warden_main};
+use runtime::process::{Config, Interpreters, ProcessExecutor, WARDEN_ARG, warden_main};
 use runtime::{
     Call, CallResult, Clock, Code, Durable, Event, Executor, Network, Platform, Prepare, Start,
 };
@@ -88,7 +88,9 @@ impl Bench {
             cores: None,
         };
         let sink = Arc::new(move |event| drop(sender.send((Instant::now(), event))));
-        let executor = ProcessExecutor::start(config, sink, Arc::new(Nobody)).unwrap();
+        let interpreters = Interpreters::look().unwrap();
+        let executor =
+            ProcessExecutor::start(config, interpreters, sink, Arc::new(Nobody)).unwrap();
         if pool == 0 {
             println!("in force: {}", executor.in_force().join("; "));
         }

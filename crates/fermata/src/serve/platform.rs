@@ -45,6 +45,8 @@ pub(crate) fn start(
     config: &Config,
     listens: SocketAddr,
 ) -> anyhow::Result<(Node, Option<Recording>)> {
+    // First, since it takes longest.
+    let interpreters = process::Interpreters::look().context("look for interpreters")?;
     let options = store::Options { keep_invocations: config.keep_invocations };
     let opened = config.store.open(options);
     let store = opened.with_context(|| format!("open the store {}", config.store))?;
@@ -82,7 +84,7 @@ pub(crate) fn start(
             (Some(begun.0), Some(begun.1))
         }
     };
-    let (wasm, process) = (Some(wasm(config, clock)), Some(process(config, clock)));
+    let (wasm, process) = (Some(wasm(config, clock)), Some(process(config, interpreters, clock)));
     let place = node::states::Place {
         account: config.aws.account.clone(),
         region: config.aws.region.clone(),
@@ -111,7 +113,7 @@ fn wasm(config: &Config, clock: Clock) -> ExecutorMaker {
 }
 
 /// Sandboxes are made by this program itself, under another name.
-fn process(config: &Config, clock: Clock) -> ExecutorMaker {
+fn process(config: &Config, interpreters: process::Interpreters, clock: Clock) -> ExecutorMaker {
     let state_dir = config.data.join("sandboxes");
     let memory_bytes = config.memory.0.saturating_mul(u64::from(config.machines));
     // Under a policy without classes functions share the cores.
@@ -126,7 +128,7 @@ fn process(config: &Config, clock: Clock) -> ExecutorMaker {
             swap_bandwidth,
             ..process::Config::new(state_dir, memory_bytes, clock, Handle::current())
         };
-        Ok(ProcessExecutor::start(options, events, platform)?)
+        Ok(ProcessExecutor::start(options, interpreters, events, platform)?)
     })
 }
 

@@ -1,8 +1,10 @@
 //! The interpreters of this machine.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use super::bootstrap;
 
@@ -24,6 +26,31 @@ pub(super) struct Interpreter {
     pub(super) bind: Option<PathBuf>,
 }
 
+/// The interpreters of this machine, at most one of each language, while they are looked for: each
+/// has to be run, which takes longer than all else that a start waits for.
+#[derive(Debug)]
+pub struct Interpreters(Vec<JoinHandle<Option<Interpreter>>>);
+
+impl Interpreters {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// A thread could not be made.
+    pub fn look() -> io::Result<Self> {
+        let look = |language: Language| {
+            let named = thread::Builder::new().name(format!("process-{}", language.prefix()));
+            named.spawn(move || Interpreter::find(language))
+        };
+        Language::ALL.into_iter().map(look).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Waits for what was found.
+    pub(super) fn found(self) -> Vec<Interpreter> {
+        let found = |looking: JoinHandle<_>| looking.join().expect("looking does not panic");
+        self.0.into_iter().filter_map(found).collect()
+    }
+}
+
 impl Language {
     const ALL: [Self; 2] = [Self::Python, Self::Node];
 
@@ -40,7 +67,8 @@ impl Language {
             Self::Python => (
                 &["python3", "/usr/bin/python3"],
                 [
-                    "-c",
+                    // Without what is installed beside it, which is long to load.
+                    "-ISc",
                     "import os, sys\n\
                      print('.'.join(map(str, sys.version_info[:3])))\n\
                      print(os.path.realpath(sys.executable))\n\
@@ -60,13 +88,9 @@ impl Language {
 }
 
 impl Interpreter {
-    /// All of this machine, at most one of each language.
-    pub(super) fn find() -> Vec<Self> {
-        let found = |language: Language| {
-            let (programs, question) = language.probes();
-            programs.iter().find_map(|program| probe(language, program, question))
-        };
-        Language::ALL.into_iter().filter_map(found).collect()
+    fn find(language: Language) -> Option<Self> {
+        let (programs, question) = language.probes();
+        programs.iter().find_map(|program| probe(language, program, question))
     }
 
     /// Whether it is what the runtime `name` asks for: `python3.11`, `nodejs20.x`, or without a

@@ -51,6 +51,7 @@ use std::time::Duration;
 use model::{Bytes64, Failure, InvocationId, SwapPlace};
 use tokio::runtime::Handle;
 
+pub use self::interpreter::Interpreters;
 pub use self::warden::{WARDEN_ARG, warden_main};
 
 use self::cgroup::Tree;
@@ -129,19 +130,20 @@ impl Config {
 }
 
 impl ProcessExecutor {
-    /// Starts the warden and the first interpreters.
+    /// Starts the warden and the first of the interpreters.
     ///
     /// # Errors
     /// The warden could not be started, or cannot make sandboxes here; the message says why.
     pub fn start(
         mut config: Config,
+        interpreters: Interpreters,
         events: Events,
         platform: Arc<dyn Platform>,
     ) -> io::Result<Arc<Self>> {
-        let interpreters = Interpreter::find();
         std::fs::create_dir_all(&config.state_dir)?;
         config.state_dir = config.state_dir.canonicalize()?;
         let tree = Tree::discover(&key(&config.state_dir))?;
+        let interpreters = interpreters.found();
         let warden = Warden::start(&config, &interpreters, tree)?;
         let has_own_group = warden.tree.enter_server(warden.id());
         let (stops, stopping) = mpsc::channel::<Arc<Job>>();

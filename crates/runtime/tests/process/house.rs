@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Failure, InvocationId, Timestamp, Version};
-use runtime::process::{Config, ProcessExecutor};
+use runtime::process::{Config, Interpreters, ProcessExecutor};
 use runtime::{
     Call, CallResult, Clock, Code, Durable, Event, Executor, Finished, Network, Platform, Prepare,
     PrepareError, Start, kernel::Band,
@@ -106,7 +106,9 @@ impl House {
             open: Mutex::default(),
             seen: Mutex::default(),
         });
-        let executor = ProcessExecutor::start(config, events, Arc::clone(&calls) as _).unwrap();
+        let platform = Arc::clone(&calls) as _;
+        let interpreters = Interpreters::look().unwrap();
+        let executor = ProcessExecutor::start(config, interpreters, events, platform).unwrap();
         if options.pool > 0 {
             assert!(executor.await_pool(BOUND), "the pool was filled");
         }
