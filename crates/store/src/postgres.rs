@@ -76,11 +76,11 @@ impl PostgresStore {
     pub fn connect(url: &str, options: Options) -> Result<Self> {
         let target = parse(url)?;
         let mut writer = Connection::open(&target)?;
-        writer.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", target.schema)).or_else(
+        writer.batch(&format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", target.schema)).or_else(
             |error| {
                 // Two that create it at a time are in each other's way, and then it is there.
                 writer
-                    .batch(&format!("SELECT '{}'::regnamespace", target.schema))
+                    .batch(&format!("SELECT '\"{}\"'::regnamespace", target.schema))
                     .map_err(|_| error)
             },
         )?;

@@ -119,8 +119,8 @@ impl Connection {
         let (prepared, heard) = (BTreeMap::new(), Vec::new());
         let mut this =
             Self { runtime, client, driver, prepared, lock_space: hash, spoiled: false, heard };
-        // The schema's name is checked where it is parsed: it needs no quotes.
-        this.batch(&format!("{SETTINGS} SET search_path TO {};", target.schema))?;
+        // The schema's name is checked where it is parsed: quotes are for words that SQL has itself.
+        this.batch(&format!("{SETTINGS} SET search_path TO \"{}\";", target.schema))?;
         Ok(this)
     }
 
