@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 static CLUSTER: LazyLock<Mutex<Option<Cluster>>> = LazyLock::new(Mutex::default);
 static SCHEMAS: AtomicU32 = AtomicU32::new(0);
 
+/// A user and a group.
+pub(crate) type Owner = (u32, u32);
+
 struct Cluster {
     directory: PathBuf,
     /// Shared by all who use the server; who has it alone stops it.
@@ -67,7 +70,7 @@ impl Cluster {
         std::os::unix::net::UnixStream::connect(self.directory.join(".s.PGSQL.5432")).is_ok()
     }
 
-    fn start(&self, owner: Option<(u32, u32)>) {
+    fn start(&self, owner: Option<Owner>) {
         let data = self.directory.join("data");
         let text = data.to_str().unwrap();
         drop(fs::remove_dir_all(&data));
@@ -93,7 +96,7 @@ impl Cluster {
 
     #[expect(clippy::zombie_processes, reason = "it outlives this process")]
     /// Leaves behind a process that waits until nobody used the server for a while, and stops it.
-    fn stop_when_unused(&self, owner: Option<(u32, u32)>) {
+    fn stop_when_unused(&self, owner: Option<Owner>) {
         let script = "cd / && while sleep 3; do \
             if flock -n -x \"$1/used\" true && sleep 3 && \
             flock -n -x \"$1/used\" \"$0\" -D \"$1/data\" -m immediate -w stop; \
@@ -108,7 +111,7 @@ impl Cluster {
 }
 
 /// The user and group that the server runs as, where it cannot run as we do.
-fn owner() -> Option<(u32, u32)> {
+pub(crate) fn owner() -> Option<Owner> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return None;
     }
@@ -121,7 +124,7 @@ fn owner() -> Option<(u32, u32)> {
     ids("postgres").or_else(|| ids("nobody"))
 }
 
-fn as_owner(command: &mut Command, owner: Option<(u32, u32)>) -> &mut Command {
+pub(crate) fn as_owner(command: &mut Command, owner: Option<Owner>) -> &mut Command {
     if let Some((user, group)) = owner {
         command.uid(user).gid(group);
     }
@@ -129,7 +132,7 @@ fn as_owner(command: &mut Command, owner: Option<(u32, u32)>) -> &mut Command {
 }
 
 /// A program of the server: Debian keeps them out of the path.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut folders: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().collect();
     folders.sort_by_key(|folder| folder.as_ref().ok().map(fs::DirEntry::file_name));
     let found =
@@ -138,7 +141,7 @@ fn program(name: &str) -> Command {
     Command::new(path)
 }
 
-fn run(command: &mut Command, owner: Option<(u32, u32)>, log: &Path) {
+pub(crate) fn run(command: &mut Command, owner: Option<Owner>, log: &Path) {
     let file = File::create(log).unwrap();
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).current_dir("/");
     let status = as_owner(command, owner).status();

@@ -2,7 +2,7 @@
 //!
 //! The list below names the behavior all stores share. Beside it, [`directory`], [`killed`] and
 //! [`schema`] test what a store in a directory adds, [`faults`] what a store in memory can be told,
-//! and [`random`] compares the two on random histories.
+//! [`full`] a server without room, and [`random`] compares the two on random histories.
 
 #![expect(clippy::unwrap_used, reason = "clippy takes only `#[test]` functions for tests")]
 
@@ -12,6 +12,7 @@ mod cost;
 mod directory;
 mod executions;
 mod faults;
+mod full;
 mod functions;
 mod given;
 mod invocations;
