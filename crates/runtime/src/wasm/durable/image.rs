@@ -69,7 +69,10 @@ pub(super) fn encode(code: &[u8; 32], state: &State, memory: &[u8], pages: &[u32
     let regions = || pages.chunk_by(|one, next| one / REGION_PAGES == next / REGION_PAGES);
     let count = 1 + regions().count();
     let start = HEADER_BYTES + count * ENTRY_BYTES;
-    let mut image = Vec::with_capacity(start + pages.len() * PAGE_BYTES + MAP_BYTES * count);
+    let raw = state.encode();
+    // Room for all of it: one that has to grow is copied to pages that the kernel clears first.
+    let regions_bytes = pages.len() * PAGE_BYTES + count * MAP_BYTES;
+    let mut image = Vec::with_capacity(start + raw.len() + regions_bytes + HASH_BYTES);
     image.extend_from_slice(MAGIC);
     image.extend_from_slice(&VERSION.to_le_bytes());
     image.extend_from_slice(code);
@@ -82,7 +85,6 @@ pub(super) fn encode(code: &[u8; 32], state: &State, memory: &[u8], pages: &[u32
         image[entry..entry + ENTRY_BYTES].copy_from_slice(&numbers);
         entry += ENTRY_BYTES;
     };
-    let raw = state.encode();
     let stored = compress(&raw, &mut packed);
     enter(&mut image, STATE, stored.len(), raw.len());
     image.extend_from_slice(stored);
