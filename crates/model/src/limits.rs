@@ -90,6 +90,15 @@ pub const PAYLOAD_INLINE_BYTES_MAX: usize = 32 << 10;
 /// Bytes of a memory image from which on it is written before the step that refers to it, and not
 /// with it, where the store is quicker so.
 pub const IMAGE_STAGED_BYTES_MIN: usize = 256 << 10;
+/// How long what was written before its step is kept without one: a step that was not committed by
+/// then will not be.
+pub const STAGED_PROMISED_FOR: Duration = Duration::from_secs(3_600);
+/// Such blobs that wait for their steps, from which on those that are older are forgotten.
+pub const STAGED_PROMISED_MANY: usize = 1_024;
+/// Files with room on the disk that are made ahead for such blobs.
+pub const STAGED_SPARES_MAX: usize = 4;
+/// Room of one such file; a larger blob is written to a file that has none yet.
+pub const STAGED_ROOM_BYTES_MAX: usize = 4 << 20;
 /// Bytes of payloads that an execution's state holds itself in all; above, only payloads of
 /// [`PAYLOAD_INLINE_BYTES_FULL`] are taken in.
 pub const STATE_INLINE_BYTES_MAX: u64 = 256 << 10;
