@@ -161,7 +161,12 @@ struct World<'a> {
 impl World<'_> {
     fn platform(&self) -> anyhow::Result<Platform> {
         let start = Start { policy: "xx", data_dir: self.data, listen: ANY_PORT };
-        Platform::start_with(start, &["--store", self.store], None)
+        Platform::start_with(start, &self.flags(), None)
+    }
+
+    /// One that starts again under its name goes on at once, whatever port it is given.
+    fn flags(&self) -> [&str; 4] {
+        ["--store", self.store, "--node", "killed"]
     }
 
     /// The functions, the waiter, and a tenth of the executions, so that every life has work.
@@ -229,7 +234,7 @@ impl World<'_> {
         self.early += 1;
         let start = Start { policy: "xx", data_dir: self.data, listen: ANY_PORT };
         let executable = std::env::current_exe().context("find this program's own file")?;
-        let mut command = serve_command(&executable, start, &["--store", self.store]);
+        let mut command = serve_command(&executable, start, &self.flags());
         let log = File::create(self.data.join("serve.log")).context("make the server's log")?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut child = command.spawn().context("start a server")?;

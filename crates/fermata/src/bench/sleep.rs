@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// PostgreSQL. An address with a password is better given as `FERMATA_STORE`
     #[arg(long, value_name = "ADDRESS", env = "FERMATA_STORE", default_value = "sqlite")]
     store: String,
+    /// How much longer than its beginning suggests it may take to start all of them: the first one sleeps
+    /// until then at the least
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    reserve: u64,
     #[command(flatten)]
     common: Common,
 }
@@ -50,10 +54,10 @@ pub(crate) struct Args {
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
 const PAGE: usize = 999;
-/// Calls of one execution that is under way.
-const CALLS: usize = 20;
-/// After all have been started and the server has started anew, before the first is to wake.
-const RESERVE: Duration = Duration::from_secs(10);
+/// Calls of one execution that is under way: so many that few end before all have been started.
+const CALLS: usize = 200;
+/// Starts may take so much longer than the first ones did.
+const STARTS_SLOWER: f64 = 1.6;
 const END_TIMEOUT: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug, Serialize)]
@@ -163,7 +167,8 @@ impl Night<'_> {
         let (before, disk_before) = (resident(&platform)?, disk(&data));
         let spread = self.executions * 1_000 / self.args.wakes_per_second.max(1);
         let begun = Instant::now();
-        let expected = per_start.mul_f64(1.3 * self.executions as f64) + RESERVE;
+        let reserve = Duration::from_secs(self.args.reserve);
+        let expected = per_start.mul_f64(STARTS_SLOWER * self.executions as f64) + reserve;
         let first = unix_ms() + u64::try_from(expected.as_millis())?;
         let at = |number| first + number * spread / self.executions.max(1);
         self.bar.set_message(format!("{} fall asleep", self.executions));
@@ -179,7 +184,10 @@ impl Night<'_> {
         // Until what it reads at the start has been read.
         std::thread::sleep(Duration::from_secs(1));
         let grown_started = resident(&platform)?.saturating_sub(before);
-        ensure!(unix_ms() < first, "starting took so long that the first are due already");
+        ensure!(
+            unix_ms() < first,
+            "starting took so long that the first are due already: make --reserve larger"
+        );
         self.bar.set_message(format!("{} wake", self.executions));
         let last = Duration::from_millis(at(self.executions).saturating_sub(unix_ms()));
         std::thread::sleep(last);
@@ -217,7 +225,6 @@ fn recover(args: &Args, open: u64) -> anyhow::Result<Recovery> {
     let platform = self::platform(args, &data)?;
     let start_up_s = begun.elapsed().as_secs_f64();
     let begun_us = (unix_ms() * 1_000).saturating_sub(u64::try_from(begun.elapsed().as_micros())?);
-    wait_until_none_is_open(&platform)?;
     let items = block_on(pages(&platform, "/v1/executions?function=chain"))?;
     let open = items.iter().filter(|item| item.finished_ms.is_none_or(|at| at > killed_ms));
     let ids: Vec<String> = open.map(|item| item.id.clone()).collect();
@@ -227,23 +234,33 @@ fn recover(args: &Args, open: u64) -> anyhow::Result<Recovery> {
     Ok(Recovery { open, start_up_s, recovered_s: recovered.as_secs_f64() })
 }
 
-/// Of the first records after that time, the last one's.
+/// Of the first records after that time, the last one's. Waits for them.
 async fn last_to_go_on(address: SocketAddr, ids: &[String], begun_us: u64) -> anyhow::Result<u64> {
     let mut last = 0;
     let mut connection = Connection::open(address).await?;
     for id in ids {
         let path = format!("/v1/executions/{id}/history?limit={PAGE}");
-        let answer = connection.send(get(address, &path)).await?;
-        let history: History = serde_json::from_slice(&answer.body).context("read a history")?;
-        let first = history.items.iter().map(|entry| entry.at_us).find(|at| *at >= begun_us);
-        last = last.max(first.with_context(|| format!("{id} did not go on"))?);
+        let until = Instant::now() + END_TIMEOUT;
+        let first = loop {
+            let answer = connection.send(get(address, &path)).await?;
+            let history: History =
+                serde_json::from_slice(&answer.body).context("read a history")?;
+            let mut at = history.items.iter().map(|entry| entry.at_us);
+            if let Some(first) = at.find(|at| *at >= begun_us) {
+                break first;
+            }
+            ensure!(Instant::now() < until, "{id} does not go on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        last = last.max(first);
     }
     Ok(last)
 }
 
 fn platform(args: &Args, data: &Path) -> anyhow::Result<Platform> {
     let start = Start { policy: "xx", data_dir: data, listen: ANY_PORT };
-    Platform::start_with(start, &["--store", &args.store], None)
+    // One that starts again under its name goes on at once, whatever port it is given.
+    Platform::start_with(start, &["--store", &args.store, "--node", "sleeper"], None)
 }
 
 /// Starts executions of the function `nap` (or `chain`) under numbered names.
