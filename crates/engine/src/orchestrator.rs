@@ -1,6 +1,7 @@
 //! Interpreters that orchestrate: functions whose turns are pure and run inside the engine's step.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
@@ -91,9 +92,10 @@ pub trait Payloads {
     fn keep(&mut self, bytes: Vec<u8>, inline_max: usize) -> Result<Payload, Self::Error>;
 }
 
-/// Runs the turns that are due, one after the other, inside the same commit as the step before.
-/// Call it after [`Execution::start`] and [`Execution::step`] of an interpreted kind; `out` holds
-/// what those said of this execution, and gets what follows. No turn is left running, so no
+/// Runs the turns that are due, one after the other, inside the same commit as the steps before.
+/// Call it after [`Execution::start`] and after one or more of [`Execution::step`] of an interpreted
+/// kind; `out` holds what those said of this execution, and gets what follows. Ends of asks that were
+/// stepped one after the other are given to one turn together. No turn is left running, so no
 /// [`Effect::RunTurn`] is left in `out`.
 ///
 /// # Errors
@@ -107,6 +109,7 @@ pub fn run_turns<P: Payloads>(
 ) -> Result<(), P::Error> {
     let mut turns = 0;
     while let Some(due) = execution.turn() {
+    execution.feed_more();
         turns += 1;
         let (turn, attempt) = (due.number, due.attempt);
         let end = if turns > limits::TURNS_UNWAITED_MAX {
@@ -122,7 +125,15 @@ pub fn run_turns<P: Payloads>(
         assert_eq!(verdict, Verdict::Applied, "the turn that is due can end");
     }
     out.retain(|output| match output {
-        Output::Effect(effect) => !matches!(effect, Effect::RunTurn { .. }),
+    // One over whose head the execution ended never ran.
+    if let Some((turn, attempt)) = execution.turn_to_cancel() {
+        let end = TurnEnd::Lost { reason: String::new() };
+        let ended = Input::TurnEnded { turn, attempt, end, used: Totals::default() };
+        let _ = execution.step(now, ended, out);
+    }
+        Output::Effect(effect) => {
+            !matches!(effect, Effect::RunTurn { .. } | Effect::CancelTurn { .. })
+        }
         Output::Settled(key) => *key != TURN_KEY,
         Output::Arm(_)
         | Output::Disarm

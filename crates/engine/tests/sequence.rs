@@ -9,7 +9,7 @@ use engine::sequence::{Sequence, SequenceError};
 use engine::{
     Birth, Effect, Execution, Input, Orchestrator, Output, Payload, Payloads, Turn, Turned,
 };
-use model::suspend::{OpId, Resolution, Step, Until};
+use model::suspend::{Ask, InvokeMode, OpId, Resolution, Step, Until};
 use model::{FailureKind, Timestamp, limits};
 use support::{birth, bytes, failed, ok, used};
 
@@ -167,4 +167,72 @@ fn an_interpreter_that_never_waits_is_stopped() {
     let (runner, _) = Runner::start(Restless, birth());
     let (_, outcome) = runner.exe.outcome().expect("it ended");
     assert_eq!(outcome.as_ref().map_err(|f| f.kind), Err(FailureKind::BadResponse));
+}
+
+/// An interpreter that calls three functions at once, and ends when it has seen all of their ends.
+struct Three;
+
+impl Orchestrator for Three {
+    fn turn(&self, turn: &Turn<'_>) -> Turned {
+        let Some(state) = turn.state else {
+            let call = |op| {
+                let (function, payload, mode) = ("f".to_owned(), Vec::new(), InvokeMode::Wait);
+                (OpId(op), Ask::Invoke { function, class: None, payload, mode })
+            };
+            return wait(Vec::new(), (1..=3).map(call).collect());
+        };
+        let seen = turn.resolved.iter().map(|(op, _)| u8::try_from(op.0).expect("three"));
+        let state: Vec<u8> = state.iter().copied().chain(seen).collect();
+        if state.len() == 3 {
+            return Turned::new(Vec::new(), Step::Done(state));
+        }
+        wait(state, Vec::new())
+    }
+}
+
+fn wait(state: Vec<u8>, asks: Vec<(OpId, Ask)>) -> Turned {
+    let step = Step::Wait { asks, drops: Vec::new(), until: Until::Next, status: None };
+    Turned::new(state, step)
+}
+
+/// Three calls under way, of which these have ended, in that order, and no turn has run since.
+fn three(ended: &[usize]) -> (Runner, Vec<Output>) {
+    let (mut runner, out) = Runner::start(Three, birth());
+    let calls = out.iter().filter_map(|output| match output {
+        Output::Effect(Effect::Invoke(call)) => Some((call.op, call.id)),
+        _ => None,
+    });
+    let calls: Vec<_> = calls.collect();
+    let mut out = Vec::new();
+    for (op, id) in ended.iter().map(|place| calls[*place]) {
+        let input = Input::Resolved { op, id, resolution: ok("x"), used: used(1) };
+        assert_eq!(runner.exe.step(Timestamp(0), input, &mut out), engine::Verdict::Applied);
+    }
+    (runner, out)
+}
+
+#[test]
+fn ends_that_came_together_are_given_to_one_turn_in_their_order() {
+    let (mut runner, mut out) = three(&[2, 0, 1]);
+    runner.run(&mut out);
+    let ended = Output::Ended { outcome: Ok(Payload::Inline(vec![3, 1, 2])) };
+    assert!(out.contains(&ended), "{out:?}");
+    assert_eq!(runner.exe.account().own.transitions, 2, "the first turn, and one for all");
+    assert_eq!(runner.exe.account().below.amount.0, 3);
+}
+
+#[test]
+fn an_execution_that_is_stopped_over_a_turn_s_head_leaves_none_behind() {
+    let (mut runner, mut out) = three(&[0]);
+    let cancel = Input::Cancel { reason: "enough".to_owned() };
+    assert_eq!(runner.exe.step(Timestamp(0), cancel, &mut out), engine::Verdict::Applied);
+    runner.run(&mut out);
+    let of_turns = |output: &Output| match output {
+        Output::Effect(effect) => matches!(effect, Effect::CancelTurn { .. }),
+        Output::Settled(key) => *key == engine::output::TURN_KEY,
+        _ => false,
+    };
+    assert!(!out.iter().any(of_turns), "{out:?}");
+    assert_eq!(runner.exe.waits(), "what it cancelled", "the calls under way");
+    assert_eq!(runner.exe.status(), engine::Status::Cancelled);
 }

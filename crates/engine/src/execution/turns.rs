@@ -43,6 +43,17 @@ impl Execution {
         out.push(Output::Effect(Effect::RunTurn { turn: self.turn, attempt: 1, id }));
     }
 
+    /// Gives a turn that has begun, and that nobody runs yet, what ended since.
+    pub(crate) fn feed_more(&mut self) {
+        if self.turn().is_none() {
+            return;
+        }
+        for op in self.ready().unwrap_or_default() {
+            let known = self.ops.remove(&op).expect("what is ready is there");
+            self.fed.push((op, known));
+        }
+    }
+
     /// What the next turn is to be given, in the order in which it ended, if it may begin.
     fn ready(&self) -> Option<Vec<OpId>> {
         let order = |op: &OpId| match self.ops.get(op)?.stage {

@@ -226,6 +226,12 @@ impl Execution {
         })
     }
 
+    /// The turn that runs though the execution has ended.
+    pub(crate) fn turn_to_cancel(&self) -> Option<(u64, u32)> {
+        let running = self.running.filter(|_| matches!(self.phase, Phase::Ended { .. }))?;
+        Some((running.number, running.attempt))
+    }
+
     /// What an interpreter kept under that number.
     #[must_use]
     pub fn part(&self, number: u64) -> Option<&Payload> {

@@ -138,6 +138,8 @@ pub(crate) struct Executions {
     to_load: Vec<ExecutionId>,
     /// Steps to be tried again.
     again: VecDeque<(Timestamp, ExecutionId, What)>,
+    /// Those that something waits for.
+    to_step: Vec<ExecutionId>,
     /// Calls on their way to whoever makes them, and who wants to cancel them there.
     handing: HashMap<InvocationId, Option<(ExecutionId, Effect)>>,
 }
@@ -167,6 +169,7 @@ impl Executions {
             again: VecDeque::new(),
             handing: HashMap::new(),
         }
+            to_step: Vec::new(),
     }
 
     /// Runs until [`Message::Stop`], or until nobody can send any more.
@@ -178,6 +181,7 @@ impl Executions {
             self.send();
             self.forget();
             let again = self.again.front().map(|(at, ..)| *at);
+            self.step_all(now);
             let deadline = self.timers.next().into_iter().chain(again).min();
             let wait = deadline.map(|at| at.since(self.inner.clock.now()));
             let tenure = self.tenure.next();
@@ -198,18 +202,14 @@ impl Executions {
             for _ in 0..MESSAGES_MAX {
                 let Some(message) = next else { break };
                 if matches!(message, Message::Stop) {
-                    self.send();
-                    let _ = self.committer.send(Commit::Stop);
-                    return;
+                    return self.stop(now);
                 }
                 self.take(now, message);
                 next = inbox.try_recv().ok();
             }
             if let Some(message) = next {
                 if matches!(message, Message::Stop) {
-                    self.send();
-                    let _ = self.committer.send(Commit::Stop);
-                    return;
+                    return self.stop(now);
                 }
                 self.take(now, message);
             }
@@ -219,13 +219,19 @@ impl Executions {
     fn take(&mut self, now: Timestamp, message: Message) {
         match message {
             Message::Start(start) => self.start(now, *start),
-            Message::Happens(id, what, ack) => self.happens(now, id, what, ack),
+    fn stop(&mut self, now: Timestamp) {
+        self.step_all(now);
+        self.send();
+        let _ = self.committer.send(Commit::Stop);
+    }
+
+            Message::Happens(id, what, ack) => self.happens(id, what, ack),
             Message::Ended(id, input, ended) => {
                 if let Some(observer) = &self.observer {
                     observer(observed(&ended));
                 }
                 let record = Box::new(to_record(*ended, &self.inner.prices));
-                self.happens(now, id, What::Recorded(input, record), None);
+                self.happens(id, What::Recorded(input, record), None);
             }
             Message::Loaded(ids, read) => self.loaded(now, &ids, read),
             Message::Written(written) => self.written(now, written),
@@ -242,14 +248,14 @@ impl Executions {
             }
             Message::Retry(id, effect) => {
                 let recover = What::Recover(vec![effect]);
-                self.happens(now, id, recover, None);
+                self.happens(id, recover, None);
             }
             Message::Handed(call) => {
                 if let Some((id, cancel)) = self.handing.remove(&call).flatten() {
-                    self.happens(now, id, What::Recover(vec![cancel]), None);
+                    self.happens(id, What::Recover(vec![cancel]), None);
                 }
             }
-            Message::Arrives(id, what, ack) => self.arrives(now, id, what, ack),
+            Message::Arrives(id, what, ack) => self.arrives(id, what, ack),
             Message::Leases(leases, until) => self.leased(now, &leases, until),
             Message::Yield(partitions) => self.leave(partitions),
             Message::Recovered(partition, gain, left) => {
@@ -295,11 +301,11 @@ impl Executions {
             if let Some(Slot::Hot(hot)) = self.slots.get_mut(&id) {
                 hot.armed = None;
             }
-            self.happens(now, id, What::Input(Box::new(Input::TimerDue)), None);
+            self.happens(id, What::Input(Box::new(Input::TimerDue)), None);
         }
         while self.again.front().is_some_and(|(at, ..)| *at <= now) {
             let (_, id, what) = self.again.pop_front().expect("seen above");
-            self.happens(now, id, what, None);
+            self.happens(id, what, None);
         }
         self.read_timers(now);
     }

@@ -90,6 +90,20 @@ pub(crate) enum StartResult {
     Moved,
 }
 
+impl What {
+    /// Whether it is the end of something that was asked for: an interpreter can be given many such
+    /// ends in one turn.
+    pub(crate) fn is_end_of_ask(&self) -> bool {
+        match self {
+            Self::Input(input) | Self::Recorded(input, _) => matches!(
+                **input,
+                Input::Resolved { .. } | Input::Signal { .. } | Input::Token { .. }
+            ),
+            Self::Recover(_) | Self::Purge => false,
+        }
+    }
+}
+
 impl Hot {
     /// Whether it may be forgotten: the store has all of it and nothing waits.
     pub(crate) fn is_idle(&self) -> bool {

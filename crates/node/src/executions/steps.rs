@@ -15,13 +15,22 @@ use crate::error::{Error, ErrorKind};
 use crate::inner::storage;
 
 /// Inputs of one execution that share a commit.
-const STEPS_MAX: usize = 64;
+const STEPS_MAX: usize = 256;
 
 /// What one or more steps led to.
 struct Stepped {
     writing: Writing,
     outputs: Vec<Output>,
     commit: ExecutionCommit,
+    /// Effects of an earlier run of a node that may have to be done again.
+    recovered: Vec<Effect>,
+}
+
+impl Stepped {
+    fn new(commit: ExecutionCommit) -> Self {
+        let (writing, outputs, recovered) = (Writing::default(), Vec::new(), Vec::new());
+        Self { writing, outputs, commit, recovered }
+    }
 }
 
 impl Executions {
@@ -76,26 +85,21 @@ impl Executions {
             armed: None,
             lost: false,
         });
-        let writing = Writing { started: Some(reply), ..Writing::default() };
-        self.write(now, id, &mut hot, Stepped { writing, outputs, commit });
+        let mut stepped = Stepped { outputs, ..Stepped::new(commit) };
+        stepped.writing.started = Some(reply);
+        self.write(now, id, &mut hot, stepped);
         self.slots.insert(id, Slot::Hot(hot));
     }
 
     /// Something happens to an execution.
-    pub(super) fn happens(
-        &mut self,
-        now: Timestamp,
-        id: ExecutionId,
-        what: What,
-        ack: Option<Ack>,
-    ) {
+    pub(super) fn happens(&mut self, id: ExecutionId, what: What, ack: Option<Ack>) {
         let Some((what, ack)) = self.admit(id, what, ack) else { return };
         let waiting = Waiting { what, ack };
         match self.slots.get_mut(&id) {
             Some(Slot::Loading(queue)) => queue.push_back(waiting),
             Some(Slot::Hot(hot)) => {
                 hot.waiting.push_back(waiting);
-                self.step(now, id);
+                self.to_step.push(id);
             }
             None => {
                 self.slots.insert(id, Slot::Loading(VecDeque::from([waiting])));
@@ -130,7 +134,7 @@ impl Executions {
                 Ok(mut hot) => {
                     hot.waiting = queue;
                     self.slots.insert(id, Slot::Hot(hot));
-                    self.step(now, id);
+                    self.to_step.push(id);
                 }
                 Err(error) => {
                     tracing::error!(%id, error = %error.message, "an execution cannot be loaded");
@@ -180,6 +184,16 @@ impl Executions {
         }))
     }
 
+    /// Steps each execution that something waits for: once all messages of the moment are taken, so
+    /// that what came for one execution goes into one turn and one commit.
+    pub(super) fn step_all(&mut self, now: Timestamp) {
+        while !self.to_step.is_empty() {
+            for id in std::mem::take(&mut self.to_step) {
+                self.step(now, id);
+            }
+        }
+    }
+
     /// Steps an execution by everything that waits for it, up to one commit.
     fn step(&mut self, now: Timestamp, id: ExecutionId) {
         let Some(Slot::Hot(hot)) = self.slots.get(&id) else { return };
@@ -187,61 +201,23 @@ impl Executions {
             return;
         }
         let Some(Slot::Hot(mut hot)) = self.slots.remove(&id) else { return };
-        let mut writing = Writing::default();
-        let mut outputs = Vec::new();
-        let mut commit = ExecutionCommit::new(id, hot.revision);
         let mut payloads = StepPayloads::new(&*self.inner.store);
-        let mut recovered = Vec::new();
-        let mut broken = None;
-        for _ in 0..STEPS_MAX {
-            let Some(Waiting { what, ack }) = hot.waiting.pop_front() else { break };
-            let (what, record) = match end_of_retention(what, &hot, now) {
-                What::Recorded(input, record) => (What::Input(input), Some(record)),
-                other => (other, None),
-            };
-            match what {
-                What::Recorded(..) => {}
-                What::Recover(effects) => recovered.extend(effects),
-                What::Purge => {
-                    let verdict = purge(&hot, &mut commit);
-                    let purged = verdict == Verdict::Applied;
-                    writing.acks.extend(ack.map(|ack| (ack, Ok(verdict))));
-                    writing.purged |= purged;
-                    if purged {
-                        break;
-                    }
-                }
-                What::Input(input) => {
-                    if ack.is_none() {
-                        writing.inputs.push(match record.clone() {
-                            Some(record) => What::Recorded(input.clone(), record),
-                            None => What::Input(input.clone()),
-                        });
-                    }
-                    commit.records.extend(record.map(|record| *record));
-                    let stepped = step_once(&mut hot, *input, now, &mut payloads, &mut outputs);
-                    match stepped {
-                        Ok(verdict) => writing.acks.extend(ack.map(|ack| (ack, Ok(verdict)))),
-                        Err(error) => {
-                            writing.acks.extend(ack.map(|ack| (ack, Ok(Verdict::Duplicate))));
-                            broken = Some(error);
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        if let Some(error) = broken {
+        let mut stepped = Stepped::new(ExecutionCommit::new(id, hot.revision));
+        if let Err(error) = take_waiting(&mut hot, now, &mut payloads, &mut stepped) {
             self.slots.insert(id, Slot::Hot(hot));
-            self.broken(now, id, writing, &error);
+            self.broken(now, id, stepped.writing, &error);
             return;
         }
-        commit.blobs = payloads.into_made();
-        self.write(now, id, &mut hot, Stepped { writing, outputs, commit });
+        stepped.commit.blobs = payloads.into_made();
+        let recovered = std::mem::take(&mut stepped.recovered);
+        self.write(now, id, &mut hot, stepped);
         let outstanding: Vec<Effect> =
             recovered.into_iter().filter(|effect| hot.execution.is_wanted(effect)).collect();
         for effect in outstanding {
             self.act(id, &hot, effect);
+        }
+        if hot.writing.is_none() && !hot.waiting.is_empty() {
+            self.to_step.push(id);
         }
         self.slots.insert(id, Slot::Hot(hot));
         self.touch(id);
@@ -249,7 +225,7 @@ impl Executions {
 
     /// Hands a step to the committer, or ends it at once where nothing is to be written.
     fn write(&mut self, now: Timestamp, id: ExecutionId, hot: &mut Hot, stepped: Stepped) {
-        let Stepped { mut writing, outputs, mut commit } = stepped;
+        let Stepped { mut writing, outputs, mut commit, recovered: _ } = stepped;
         if outputs.is_empty() && !writing.purged {
             self.keep_receipts(commit.records);
             for (ack, verdict) in writing.acks {
@@ -340,14 +316,14 @@ impl Executions {
                 Ok(Committed::Applied(revision)) => {
                     hot.revision = revision;
                     self.applied(id, writing);
-                    self.step(now, id);
+                    self.to_step.push(id);
                     self.touch(id);
                 }
                 Ok(refused) => self.refused(now, id, writing, refused),
                 Err(error) => self.unwritten(now, id, writing, &error),
             }
             if lost {
-                self.written_late(now, id);
+                self.written_late(id);
             }
         }
     }
@@ -420,7 +396,7 @@ impl Executions {
             writing.acks.into_iter().for_each(|(ack, _)| ack(Err(moves(id))));
             // It is another's now: they go there.
             for Waiting { what, ack } in waiting {
-                self.happens(now, id, what, ack);
+                self.happens(id, what, ack);
             }
             return;
         }
@@ -430,10 +406,10 @@ impl Executions {
             ack(Err(Error::new(ErrorKind::Storage, message).retry_after(COMMIT_RETRY)));
         }
         for what in writing.inputs {
-            self.happens(now, id, what, None);
+            self.happens(id, what, None);
         }
         for Waiting { what, ack } in waiting {
-            self.happens(now, id, what, ack);
+            self.happens(id, what, ack);
         }
     }
 
@@ -506,19 +482,61 @@ impl Executions {
     }
 }
 
-fn step_once(
+/// Takes what waits for an execution. Where it fails, the execution is half-way.
+fn take_waiting(
     hot: &mut Hot,
-    input: Input,
     now: Timestamp,
     payloads: &mut StepPayloads<'_>,
-    outputs: &mut Vec<Output>,
-) -> store::Result<Verdict> {
-    let input = payloads.carry(input, &hot.execution)?;
-    let verdict = hot.execution.step(now, input, outputs);
-    if let Some(orchestrator) = &hot.orchestrator {
-        engine::run_turns(&mut hot.execution, &**orchestrator, payloads, now, outputs)?;
+    stepped: &mut Stepped,
+) -> store::Result<()> {
+    let Stepped { writing, outputs, commit, recovered } = stepped;
+    for left in (0..STEPS_MAX).rev() {
+        let Some(Waiting { what, ack }) = hot.waiting.pop_front() else { break };
+        let next = hot.waiting.front().filter(|_| left > 0);
+        let shares_turn =
+            what.is_end_of_ask() && next.is_some_and(|next| next.what.is_end_of_ask());
+        let (input, record) = match end_of_retention(what, hot, now) {
+            What::Input(input) => (input, None),
+            What::Recorded(input, record) => (input, Some(record)),
+            What::Recover(effects) => {
+                recovered.extend(effects);
+                continue;
+            }
+            What::Purge => {
+                let verdict = purge(hot, commit);
+                writing.purged = verdict == Verdict::Applied;
+                writing.acks.extend(ack.map(|ack| (ack, Ok(verdict))));
+                if writing.purged {
+                    break;
+                }
+                continue;
+            }
+        };
+        if ack.is_none() {
+            writing.inputs.push(match record.clone() {
+                Some(record) => What::Recorded(input.clone(), record),
+                None => What::Input(input.clone()),
+            });
+        }
+        commit.records.extend(record.map(|record| *record));
+        let input = payloads.carry(*input, &hot.execution);
+        let verdict = input.map(|input| hot.execution.step(now, input, outputs));
+        let verdict = verdict.and_then(|verdict| match &hot.orchestrator {
+            Some(orchestrator) if !shares_turn => {
+                engine::run_turns(&mut hot.execution, &**orchestrator, payloads, now, outputs)?;
+                Ok(verdict)
+            }
+            Some(_) | None => Ok(verdict),
+        });
+        match verdict {
+            Ok(verdict) => writing.acks.extend(ack.map(|ack| (ack, Ok(verdict)))),
+            Err(error) => {
+                writing.acks.extend(ack.map(|ack| (ack, Ok(Verdict::Duplicate))));
+                return Err(error);
+            }
+        }
     }
-    Ok(verdict)
+    Ok(())
 }
 
 /// What has ended is woken when it was kept for long enough.

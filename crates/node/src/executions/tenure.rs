@@ -180,9 +180,9 @@ impl Executions {
     }
 
     /// Something of another node happens to an execution. It is not passed on.
-    pub(super) fn arrives(&mut self, now: Timestamp, id: ExecutionId, what: What, ack: Ack) {
+    pub(super) fn arrives(&mut self, id: ExecutionId, what: What, ack: Ack) {
         if self.tenure.holds(id) {
-            self.happens(now, id, what, Some(ack));
+            self.happens(id, what, Some(ack));
         } else {
             ack(Err(moves(id)));
         }
@@ -360,7 +360,7 @@ impl Executions {
                 };
             self.inner.nodes.tell(Keep::Busy(partition));
             for (id, effect) in undone {
-                self.happens(now, id, What::Recover(vec![effect]), None);
+                self.happens(id, What::Recover(vec![effect]), None);
             }
             held_back.into_iter().for_each(|message| self.take(now, message));
         }
@@ -431,19 +431,19 @@ impl Executions {
             tracing::info!(partition, count, "executions go on from where they were left");
         }
         for (id, effects) in left {
-            self.happens(now, id, What::Recover(effects), None);
+            self.happens(id, What::Recover(effects), None);
         }
         held_back.into_iter().for_each(|message| self.take(now, message));
     }
 
     /// A step of a partition that was lost meanwhile is over.
-    pub(super) fn written_late(&mut self, now: Timestamp, id: ExecutionId) {
+    pub(super) fn written_late(&mut self, id: ExecutionId) {
         if !matches!(self.slots.get(&id), Some(Slot::Hot(hot)) if hot.lost) {
             return;
         }
         let Some(Slot::Hot(hot)) = self.slots.remove(&id) else { return };
         for Waiting { what, ack } in hot.waiting {
-            self.happens(now, id, what, ack);
+            self.happens(id, what, ack);
         }
     }
 }

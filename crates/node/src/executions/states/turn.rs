@@ -1,6 +1,6 @@
 //! One turn of a state machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::PoisonError;
 
 use asl::Document;
@@ -110,13 +110,17 @@ impl StateMachine {
         let random = Random::new(seed.rotate_left(32) ^ 0x5bd1_e995);
         let (asks, drops, events) = (Vec::new(), Vec::new(), Vec::new());
         let mut under = Under { of: self, turn, run, random, asks, drops, events };
-        let mut inputs = match first {
-            Some(first) => under.note(first),
-            None => under.inputs(&world),
+        let mut waiting = match first {
+            Some(first) => VecDeque::from([under.note(first)]),
+            None => one_by_one(under.inputs(&world)),
         };
-        while !inputs.is_empty() && under.run.machine.end().is_none() {
-            let stepped = under.run.machine.step(inputs, &world);
-            inputs = under.note(stepped);
+        while let Some(inputs) = waiting.pop_front()
+            && under.run.machine.end().is_none()
+        {
+            if !inputs.is_empty() {
+                let stepped = under.run.machine.step(inputs, &world);
+                waiting.push_front(under.note(stepped));
+            }
         }
         Ok(under.end())
     }
@@ -285,8 +289,15 @@ impl Under<'_> {
     }
 }
 
-/// All events of a turn as one note: a line each.
-fn note_of(events: &[Event]) -> Option<Vec<u8>> {
-    let lines: Vec<Vec<u8>> = events.iter().map(Event::encode).collect();
-    (!lines.is_empty()).then(|| lines.join(&b'\n'))
+/// What came together, as if it had come one after the other; only what timed out did so at once.
+fn one_by_one(inputs: Vec<Input>) -> VecDeque<Vec<Input>> {
+    let mut steps: VecDeque<Vec<Input>> = VecDeque::with_capacity(inputs.len());
+    for input in inputs {
+        let fired = |input: &Input| matches!(input, Input::Fired(_));
+        match steps.back_mut() {
+            Some(last) if fired(&input) && last.iter().all(fired) => last.push(input),
+            _ => steps.push_back(vec![input]),
+        }
+    }
+    steps
 }
