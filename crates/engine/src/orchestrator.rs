@@ -37,7 +37,8 @@ pub struct Turn<'a> {
     pub number: u64,
     /// How often the execution was redriven.
     pub redrives: u32,
-    /// The execution's input.
+    /// The execution's input, in the first turn (since it began anew). What later ones need of it,
+    /// their state has.
     pub input: &'a [u8],
     /// What the turn before left; none in the first one.
     pub state: Option<&'a [u8]>,
@@ -108,8 +109,8 @@ pub fn run_turns<P: Payloads>(
     out: &mut Vec<Output>,
 ) -> Result<(), P::Error> {
     let mut turns = 0;
-    while let Some(due) = execution.turn() {
     execution.feed_more();
+    while let Some(due) = execution.turn() {
         turns += 1;
         let (turn, attempt) = (due.number, due.attempt);
         let end = if turns > limits::TURNS_UNWAITED_MAX {
@@ -124,13 +125,13 @@ pub fn run_turns<P: Payloads>(
         let verdict = execution.step(now, ended, out);
         assert_eq!(verdict, Verdict::Applied, "the turn that is due can end");
     }
-    out.retain(|output| match output {
     // One over whose head the execution ended never ran.
     if let Some((turn, attempt)) = execution.turn_to_cancel() {
         let end = TurnEnd::Lost { reason: String::new() };
         let ended = Input::TurnEnded { turn, attempt, end, used: Totals::default() };
         let _ = execution.step(now, ended, out);
     }
+    out.retain(|output| match output {
         Output::Effect(effect) => {
             !matches!(effect, Effect::RunTurn { .. } | Effect::CancelTurn { .. })
         }
@@ -153,7 +154,7 @@ fn interpret<P: Payloads>(
     now: Timestamp,
     due: &DueTurn<'_>,
 ) -> Result<Turned, P::Error> {
-    let input = payloads.load(due.input)?;
+    let input = if due.state.is_none() { payloads.load(due.input)? } else { Vec::new() };
     let state = due.state.map(|state| payloads.load(state)).transpose()?;
     let mut load = |payload: Payload| payloads.load(&payload);
     let resolved = due.resolved.iter().map(|(op, resolution)| {
