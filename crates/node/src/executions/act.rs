@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +82,9 @@ impl Executions {
                 let again = Effect::RunTurn { turn, attempt, id: invocation };
                 self.hand(invocation, async move { scene.run_turn(given, again).await });
             }
+            Effect::Invoke(call) if call.function.starts_with(services::PREFIX) => {
+                self.hand_later(call.id, async move { scene.invoke(call).await });
+            }
             Effect::Invoke(call) => {
                 self.hand(call.id, async move { scene.invoke(call).await });
             }
@@ -104,8 +108,20 @@ impl Executions {
 }
 
 impl Executions {
-    /// Lets `work` hand a call on, and hears when it has.
+    /// Lets `work` hand a call on, and hears when it has, where that is not at once.
     fn hand(&mut self, call: InvocationId, work: impl Future<Output = ()> + Send + 'static) {
+        let mut work = Box::pin(work);
+        let poll = {
+            let _runtime = self.tokio.enter();
+            work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        if poll.is_pending() {
+            self.hand_later(call, work);
+        }
+    }
+
+    /// The same, but not on this thread: it takes time, or waits.
+    fn hand_later(&mut self, call: InvocationId, work: impl Future<Output = ()> + Send + 'static) {
         self.handing.entry(call).or_default();
         let thread = self.inner.executions.clone();
         self.tokio.spawn(async move {

@@ -38,16 +38,20 @@ pub(crate) fn run(store: &dyn Store, inbox: &Receiver<Commit>, done: &Sender<Mes
                 Err(TryRecvError::Empty) => break,
             }
         }
-        let ids: Vec<_> = items.iter().map(|item| item.id).collect();
-        let written: Written = match store.commit_executions(&leases, &items) {
-            Ok(all) => ids.into_iter().zip(all.into_iter().map(Ok)).collect(),
-            Err(error) => {
-                let error = Arc::new(error);
-                ids.into_iter().map(|id| (id, Err(Arc::clone(&error)))).collect()
-            }
-        };
-        if done.send(Message::Written(written)).is_err() {
+        if done.send(Message::Written(write(store, &leases, &items))).is_err() {
             return;
+        }
+    }
+}
+
+/// Writes these in one commit, under the leases as they are now.
+pub(crate) fn write(store: &dyn Store, leases: &[Lease], items: &[ExecutionCommit]) -> Written {
+    let ids = items.iter().map(|item| item.id);
+    match store.commit_executions(leases, items) {
+        Ok(all) => ids.zip(all.into_iter().map(Ok)).collect(),
+        Err(error) => {
+            let error = Arc::new(error);
+            ids.map(|id| (id, Err(Arc::clone(&error)))).collect()
         }
     }
 }

@@ -135,11 +135,13 @@ pub(crate) struct Executions {
     watchers: HashMap<ExecutionId, Vec<oneshot::Sender<Outcome>>>,
     followers: HashMap<ExecutionId, Vec<tokio::sync::mpsc::Sender<HistoryEntry>>>,
     batch: Vec<store::ExecutionCommit>,
+    /// Steps on their way to the store.
+    committing: usize,
     to_load: Vec<ExecutionId>,
-    /// Steps to be tried again.
-    again: VecDeque<(Timestamp, ExecutionId, What)>,
     /// Those that something waits for.
     to_step: Vec<ExecutionId>,
+    /// Steps to be tried again.
+    again: VecDeque<(Timestamp, ExecutionId, What)>,
     /// Calls on their way to whoever makes them, and who wants to cancel them there.
     handing: HashMap<InvocationId, Option<(ExecutionId, Effect)>>,
 }
@@ -165,11 +167,12 @@ impl Executions {
             watchers: HashMap::new(),
             followers: HashMap::new(),
             batch: Vec::new(),
+            committing: 0,
             to_load: Vec::new(),
+            to_step: Vec::new(),
             again: VecDeque::new(),
             handing: HashMap::new(),
         }
-            to_step: Vec::new(),
     }
 
     /// Runs until [`Message::Stop`], or until nobody can send any more.
@@ -178,10 +181,10 @@ impl Executions {
             let now = self.inner.clock.now();
             self.mind_tenure(now);
             self.fire_timers(now);
+            self.step_all(now);
             self.send();
             self.forget();
             let again = self.again.front().map(|(at, ..)| *at);
-            self.step_all(now);
             let deadline = self.timers.next().into_iter().chain(again).min();
             let wait = deadline.map(|at| at.since(self.inner.clock.now()));
             let tenure = self.tenure.next();
@@ -216,15 +219,15 @@ impl Executions {
         }
     }
 
-    fn take(&mut self, now: Timestamp, message: Message) {
-        match message {
-            Message::Start(start) => self.start(now, *start),
     fn stop(&mut self, now: Timestamp) {
         self.step_all(now);
         self.send();
         let _ = self.committer.send(Commit::Stop);
     }
 
+    fn take(&mut self, now: Timestamp, message: Message) {
+        match message {
+            Message::Start(start) => self.start(now, *start),
             Message::Happens(id, what, ack) => self.happens(id, what, ack),
             Message::Ended(id, input, ended) => {
                 if let Some(observer) = &self.observer {
@@ -234,7 +237,10 @@ impl Executions {
                 self.happens(id, What::Recorded(input, record), None);
             }
             Message::Loaded(ids, read) => self.loaded(now, &ids, read),
-            Message::Written(written) => self.written(now, written),
+            Message::Written(written) => {
+                self.committing -= written.len();
+                self.written(now, written);
+            }
             Message::Due(reading, due, until) => self.timers.refill(reading, due, until),
             Message::Watch(id, reply) => {
                 let watchers = self.watchers.entry(id).or_default();
@@ -290,10 +296,19 @@ impl Executions {
         if !self.to_load.is_empty() {
             let _ = self.loader.send(std::mem::take(&mut self.to_load));
         }
-        if !self.batch.is_empty() {
-            let items = std::mem::take(&mut self.batch);
-            let _ = self.committer.send(Commit::Steps(items, Arc::clone(&self.tenure.leases)));
+        if self.batch.is_empty() {
+            return;
         }
+        let items = std::mem::take(&mut self.batch);
+        // Where nothing else goes on, a single step is written here: two threads need not wake for it.
+        if self.committing == 0 && items.len() == 1 {
+            let written = committer::write(&*self.inner.store, &self.tenure.leases, &items);
+            self.committing = written.len();
+            let _ = self.inner.executions.send(Message::Written(written));
+            return;
+        }
+        self.committing += items.len();
+        let _ = self.committer.send(Commit::Steps(items, Arc::clone(&self.tenure.leases)));
     }
 
     fn fire_timers(&mut self, now: Timestamp) {
