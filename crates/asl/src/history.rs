@@ -1,6 +1,10 @@
 //! What happened in an execution, as GetExecutionHistory tells it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use model::Timestamp;
+use serde::{Serialize, Serializer};
 use serde_json::{Map as Object, Value, json};
 
 use crate::document::Document;
@@ -171,27 +175,138 @@ impl Event {
         }
         Value::Object(object)
     }
+}
 
-    /// Bytes to store; [`Event::decode`] reads them back.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let fields =
-            json!([1, self.id, self.previous, self.at.0, self.kind.name(), self.details.clone()]);
-        fields.to_string().into_bytes()
+/// A text of so many bytes is stored once for all events that are stored together: the output of one
+/// state is the input of the next, and that of all branches.
+const SHARED_TEXT_MIN: usize = 256;
+
+/// The details of an event as they are stored: nothing in place of a text that stood before.
+struct Shortened<'e> {
+    details: &'e Object<String, Value>,
+    /// Which texts stood before, and where among the long ones.
+    shared: BTreeMap<&'e str, usize>,
+}
+
+impl Serialize for Shortened<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.details.iter().map(|(name, value)| {
+            let is_shared = self.shared.contains_key(name.as_str());
+            (name, if is_shared { &Value::Null } else { value })
+        }))
+    }
+}
+
+/// Events of one step as bytes to store, a line each; [`decode`] reads them back. None where there
+/// are none.
+#[must_use]
+pub fn encode(events: &[Event]) -> Option<Vec<u8>> {
+    let mut texts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for event in events {
+        let Event { id, previous, at, kind, details } = event;
+        let mut shared = BTreeMap::new();
+        for (name, value) in details {
+            let Some(text) = value.as_str().filter(|text| text.len() >= SHARED_TEXT_MIN) else {
+                continue;
+            };
+            let next = texts.len();
+            match texts.entry(text) {
+                Entry::Occupied(known) => {
+                    shared.insert(name.as_str(), *known.get());
+                }
+                Entry::Vacant(new) => {
+                    new.insert(next);
+                }
+            }
+        }
+        let shortened = Shortened { details, shared };
+        let stored = (2, id, previous, at.0, kind.name(), &shortened, &shortened.shared);
+        if !lines.is_empty() {
+            lines.push(b'\n');
+        }
+        serde_json::to_writer(&mut lines, &stored).expect("texts and numbers are JSON");
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// Reads what [`encode`] wrote, and what earlier versions did. Lines that cannot be read are left out.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Vec<Event> {
+    let mut texts = Vec::new();
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| decode_line(line, &mut texts)).collect()
+}
+
+fn decode_line(line: &[u8], texts: &mut Vec<String>) -> Option<Event> {
+    let mut fields: Vec<Value> = serde_json::from_slice(line).ok()?;
+    let shared = match fields.first()?.as_u64()? {
+        1 => Object::new(),
+        2 => match fields.pop()? {
+            Value::Object(shared) => shared,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let [_, id, previous, at, name, details] = <[Value; 6]>::try_from(fields).ok()?;
+    let Value::Object(mut details) = details else { return None };
+    let long = details.values().filter_map(Value::as_str);
+    texts.extend(long.filter(|text| text.len() >= SHARED_TEXT_MIN).map(str::to_owned));
+    for (name, number) in shared {
+        let text = texts.get(usize::try_from(number.as_u64()?).ok()?)?;
+        details.insert(name, text.clone().into());
+    }
+    let kind = EventKind::ALL.iter().copied().find(|kind| Some(kind.name()) == name.as_str())?;
+    let (id, previous, at) = (id.as_u64()?, previous.as_u64()?, at.as_u64()?);
+    Some(Event { id, previous, at: Timestamp(at), kind, details })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: u64, details: Value) -> Event {
+        let Value::Object(details) = details else { panic!("details are an object") };
+        let kind = EventKind::PassStateEntered;
+        Event { id, previous: id - 1, at: Timestamp(7), kind, details }
     }
 
-    /// Reads what [`Event::encode`] wrote.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (version, id, previous, at, name, details): (
-            u32,
-            u64,
-            u64,
-            u64,
-            String,
-            Object<String, Value>,
-        ) = serde_json::from_slice(bytes).ok()?;
-        let kind = EventKind::ALL.iter().copied().find(|kind| kind.name() == name)?;
-        (version == 1).then_some(Self { id, previous, at: Timestamp(at), kind, details })
+    #[test]
+    fn a_long_text_is_stored_once_for_all_events_of_a_step() {
+        let (long, other) = ("a".repeat(SHARED_TEXT_MIN), "b".repeat(40_000));
+        let short = "c".repeat(SHARED_TEXT_MIN - 1);
+        let events = [
+            event(1, json!({ "input": long, "name": "A", "output": other })),
+            event(2, json!({ "output": other, "again": other, "short": short })),
+            event(3, json!({})),
+            event(4, json!({ "input": long, "short": short, "error": null })),
+        ];
+        let bytes = encode(&events).expect("there are some");
+        assert!(bytes.len() < 41_500, "{} bytes", bytes.len());
+        let read = decode(&bytes);
+        assert_eq!(read, events);
+        let names = |event: &Event| event.details.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&read[1]), names(&events[1]), "in their order");
+        assert_eq!(encode(&[]), None);
+        assert_eq!(decode(b""), []);
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_read_and_damage_is_left_out() {
+        let line = br#"[1,4,3,7,"PassStateEntered",{"name":"A"}]"#;
+        let expected = event(4, json!({ "name": "A" }));
+        assert_eq!(decode(line), std::slice::from_ref(&expected));
+        let damaged = [
+            &b"[2]"[..],
+            b"[3,4,3,7,\"PassStateEntered\",{},{}]",
+            b"[2,4,3,7,\"PassStateEntered\",{},{\"input\":0}]",
+            b"[2,4,3,7,\"SomeStateEntered\",{},{}]",
+            b"nonsense",
+        ];
+        for bytes in damaged {
+            let both = [bytes, line].join(&b'\n');
+            let told = String::from_utf8_lossy(bytes);
+            assert_eq!(decode(&both), std::slice::from_ref(&expected), "{told}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use asl::ask::End;
-use asl::history::{Event, EventKind};
+use asl::history::{self, Event, EventKind};
 use model::{ExecutionId, Timestamp, Version};
 use node::states::{Origin, end_of, stopped};
 use node::{ExecutionStatus, RunEvent, Which};
@@ -188,7 +188,7 @@ fn story(events: Vec<RunEvent>) -> Vec<Value> {
     for event in events {
         match event {
             RunEvent::Note(note) => {
-                for event in note.split(|byte| *byte == b'\n').filter_map(Event::decode) {
+                for event in history::decode(&note) {
                     let id = shown.len() as u64 + 1;
                     numbers.insert(event.id, id);
                     let previous = numbers.get(&event.previous).copied().unwrap_or(0);
@@ -237,11 +237,12 @@ mod tests {
     use super::*;
 
     fn note(ids: &[(u64, u64, EventKind)]) -> RunEvent {
-        let lines = ids.iter().map(|(id, previous, kind)| {
+        let events = ids.iter().map(|(id, previous, kind)| {
             let (id, previous, kind) = (*id, *previous, *kind);
-            Event { id, previous, at: Timestamp(0), kind, details: Map::new() }.encode()
+            Event { id, previous, at: Timestamp(0), kind, details: Map::new() }
         });
-        RunEvent::Note(lines.collect::<Vec<_>>().join(&b'\n').into())
+        let note = history::encode(&events.collect::<Vec<_>>());
+        RunEvent::Note(note.expect("there are some").into())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use asl::Document;
 use asl::Random;
 use asl::ask::{End, Input};
 use asl::definition::ChartId;
-use asl::history::Event;
+use asl::history::{self, Event};
 use asl::machine::{Encoded, Machine, Start, World};
 use engine::{Kept, Orchestrator, Parts, Turn, Turned};
 use model::suspend::{Ask, OpId, Step, Until};
@@ -212,7 +212,7 @@ impl Under<'_> {
         let entered =
             self.events.iter().filter(|event| event.kind.name().ends_with("StateEntered"));
         let transitions = entered.count() as u64;
-        let notes = note_of(&self.events).into_iter().collect();
+        let notes = history::encode(&self.events).into_iter().collect();
         if let Some(end) = self.run.machine.end() {
             let step = match end {
                 End::Succeeded(output) => Step::Done(output.text().as_bytes().to_vec()),
