@@ -178,3 +178,9 @@ pub const ASL_TRANSITIONS_PER_STEP: u32 = 10_000;
 pub const ASL_INLINE_CONCURRENCY_MAX: usize = 100;
 /// Child executions of a distributed Map state that run at the same time.
 pub const ASL_DISTRIBUTED_CONCURRENCY_MAX: usize = 1_000;
+/// Definitions that a server keeps as they were read, for EXPRESS executions; beyond it all are read
+/// again.
+pub const ASL_DEFINITIONS_KEPT_MAX: usize = 256;
+/// Map runs of which a node remembers to which execution they belong; beyond it all are forgotten, and
+/// looked up again when they are asked for.
+pub const MAP_RUNS_KNOWN_MAX: usize = 10_000;

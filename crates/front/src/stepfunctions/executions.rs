@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use asl::Document;
 use asl::ask::{End, Failed, Input};
-use asl::definition::{MachineType, parse, summary};
+use asl::definition::MachineType;
 use asl::machine::Facts;
 use model::{ExecutionId, FailureKind, FunctionName, InvocationId, Timestamp, Version};
 use node::states::Origin;
@@ -157,9 +157,7 @@ async fn begin(ctx: &Ctx, wanted: &Wanted) -> Result<View, AwsError> {
 /// Begins an EXPRESS execution.
 fn begin_here(ctx: &Ctx, ready: Ready) -> Result<Arc<Run>, AwsError> {
     let Ready { machine_name, name, sort, input, revision, version, alias, .. } = ready;
-    let definition = parse(&revision.definition, sort)
-        .into_result()
-        .map_err(|problems| AwsError::new("InvalidDefinition", summary(&problems)))?;
+    let definition = ctx.api.definitions.read(&revision.definition, sort)?;
     let place = &ctx.api.place;
     let execution_arn = place.express(&machine_name, &format!("{name}:{}", registry::uuid()?));
     let facts = Facts {

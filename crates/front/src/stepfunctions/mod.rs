@@ -6,6 +6,7 @@
 mod activities;
 mod aliases;
 mod arn;
+mod definitions;
 mod error;
 mod executions;
 mod machines;
@@ -36,6 +37,7 @@ use node::{Handle, Principal};
 use serde_json::{Map, Value};
 
 use arn::Place;
+use definitions::Definitions;
 use error::AwsError;
 use params::Params;
 use registry::Registry;
@@ -77,6 +79,7 @@ struct Api {
     map_runs: map_runs::Known,
     outside: Outside,
     /// Held while machines and their functions are made or removed together.
+    definitions: Definitions,
     publishing: tokio::sync::Mutex<()>,
 }
 
@@ -123,6 +126,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         map_runs: map_runs::Known::default(),
         outside: Outside::new(&settings.outside, &settings.region),
         publishing: tokio::sync::Mutex::default(),
+        definitions: Definitions::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));
     Router::new().route(

@@ -5,14 +5,17 @@
 //! `docs/compat/step-functions.md`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use asl::Document;
 use asl::ask::{Ask, ChildAsk, End, Failed, Input};
-use asl::definition::{ChartId, Definition, MachineType};
+use asl::definition::{ChartId, Definition, Language, MachineType};
 use asl::history::Event;
 use asl::machine::{Facts, Machine, Settings, Start, Turn, World};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use model::suspend::OpId;
 use model::{InvocationId, Timestamp};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -24,6 +27,8 @@ use super::{Ctx, registry, tasks};
 const ENDED_KEPT: usize = 20_000;
 /// Work of one activity that no worker has taken yet.
 const OFFERS_MAX: usize = 1_000_000;
+/// States that a machine enters before others have their turn, where its steps are short.
+const TRANSITIONS_BETWEEN: u32 = 64;
 
 /// All executions of this node.
 #[derive(Default)]
@@ -83,7 +88,7 @@ pub(super) struct Begin {
     pub(super) facts: Facts,
     pub(super) sort: MachineType,
     pub(super) revision: Revision,
-    pub(super) definition: Definition,
+    pub(super) definition: Arc<Definition>,
     pub(super) input: Document,
     pub(super) version: Option<u32>,
     pub(super) alias: Option<String>,
@@ -159,11 +164,12 @@ impl Runs {
         };
         let driver = Driver {
             ctx: ctx.clone(),
-            definition: Arc::new(begin.definition),
+            definition: begin.definition,
             run: Some(Arc::clone(&run)),
             inbox: run.inbox.clone(),
             tell: None,
             timers: BTreeMap::new(),
+            working: FuturesUnordered::new(),
             tokens: Vec::new(),
             sort: run.sort,
         };
@@ -250,6 +256,33 @@ impl Table {
 /// Tells a parent of the end of its child.
 type Tell = Box<dyn FnOnce(Result<Document, Failed>) + Send>;
 
+/// How long the steps of a machine may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Steps {
+    /// Where no state has more to compute than paths and intrinsic functions.
+    Short,
+    /// An expression in JSONata may take as long as its fence allows.
+    Long,
+}
+
+impl Steps {
+    fn of(definition: &Definition) -> Self {
+        let mut states = definition.charts.iter().flat_map(|chart| &chart.states);
+        if states.any(|state| state.language == Language::Jsonata) {
+            Self::Long
+        } else {
+            Self::Short
+        }
+    }
+
+    fn run<T>(self, step: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Short => step(),
+            Self::Long => tokio::task::block_in_place(step),
+        }
+    }
+}
+
 /// Owns one machine under way.
 struct Driver {
     ctx: Ctx,
@@ -260,29 +293,38 @@ struct Driver {
     /// Hears of the end.
     tell: Option<Tell>,
     timers: BTreeMap<(Timestamp, OpId), ()>,
+    /// Tasks under way. They are part of this task, so that an end is heard of without another's waking.
+    working: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
     tokens: Vec<String>,
     sort: MachineType,
 }
 
 impl Driver {
     async fn drive(mut self, start: Start, mut messages: mpsc::UnboundedReceiver<Input>) {
-        let settings =
-            Settings { region: self.ctx.api.place.region().to_owned(), ..Settings::default() };
+        let region = self.ctx.api.place.region().to_owned();
+        let mut settings = Settings { region, ..Settings::default() };
+        let steps = Steps::of(&self.definition);
+        if steps == Steps::Short {
+            settings.transitions_per_step = TRANSITIONS_BETWEEN;
+        }
         let secret = registry::secret();
         let mint = move |op: OpId| registry::token(&secret, op.0);
         let facts = start.facts.clone();
         let definition = Arc::clone(&self.definition);
         let now = self.ctx.handle.now();
-        let (mut machine, turn) = tokio::task::block_in_place(|| {
-            Machine::start(definition, settings, start, &World { now, token: &mint })
-        });
+        let (mut machine, turn) =
+            steps.run(|| Machine::start(definition, settings, start, &World { now, token: &mint }));
         let mut end = self.act(&facts, turn, &mint);
         while end.is_none() {
             let Some(input) = self.next(&mut messages).await else { return };
             let now = self.ctx.handle.now();
-            let turn =
-                tokio::task::block_in_place(|| machine.step([input], &World { now, token: &mint }));
+            let turn = steps.run(|| machine.step([input], &World { now, token: &mint }));
             end = self.act(&facts, turn, &mint);
+        }
+        // What is under way goes on to its end, heard by nobody.
+        let mut left = std::mem::take(&mut self.working);
+        if !left.is_empty() {
+            tokio::spawn(async move { while left.next().await.is_some() {} });
         }
         if let Some(end) = end {
             self.ended(end);
@@ -291,16 +333,19 @@ impl Driver {
 
     /// What comes next: a message, or a timer that is due.
     async fn next(&mut self, messages: &mut mpsc::UnboundedReceiver<Input>) -> Option<Input> {
-        let Some(((at, op), ())) = self.timers.first_key_value().map(|(key, ())| (*key, ())) else {
-            return messages.recv().await;
-        };
-        let patience = at.since(self.ctx.handle.now());
-        tokio::select! {
-            biased;
-            message = messages.recv() => message,
-            () = tokio::time::sleep(patience) => {
-                self.timers.remove(&(at, op));
-                Some(Input::Fired(op))
+        let first = self.timers.first_key_value().map(|(key, ())| *key);
+        let patience = first.map(|(at, _)| at.since(self.ctx.handle.now()));
+        let mut timer = std::pin::pin!(patience.map(tokio::time::sleep));
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.recv() => return message,
+                // What it led to is a message by now.
+                Some(()) = self.working.next() => {}
+                () = async { timer.as_mut().as_pin_mut().expect("there is one").await }, if first.is_some() => {
+                    self.timers.remove(&first?);
+                    return first.map(|(_, op)| Input::Fired(op));
+                }
             }
         }
     }
@@ -331,7 +376,8 @@ impl Driver {
                     let by = vec![facts.execution_arn.clone(), facts.machine_arn.clone()];
                     let order = tasks::Order { op, token, inbox: self.inbox.clone(), by };
                     let ctx = self.ctx.clone();
-                    tokio::spawn(async move { tasks::perform(&ctx, *task, order).await });
+                    let work = async move { tasks::perform(&ctx, *task, order).await };
+                    self.working.push(Box::pin(work));
                 }
                 Ask::Read(_) => {
                     let _ = self
@@ -374,10 +420,11 @@ impl Driver {
                 let _ = parent_inbox.send(Input::ChildEnded(op, outcome));
             })),
             timers: BTreeMap::new(),
+            working: FuturesUnordered::new(),
             tokens: Vec::new(),
             sort: child.machine_type,
         };
-        let driving: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> =
+        let driving: Pin<Box<dyn Future<Output = ()> + Send>> =
             Box::pin(driver.drive(start, messages));
         tokio::spawn(driving);
     }
