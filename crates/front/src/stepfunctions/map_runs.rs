@@ -30,9 +30,6 @@ struct MapRun {
 #[derive(Default)]
 pub(super) struct Known(Mutex<BTreeMap<String, String>>);
 
-/// Runs that are remembered; beyond it all are forgotten.
-const KNOWN_MAX: usize = 10_000;
-
 impl Known {
     fn owner(&self, arn: &str) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
@@ -40,7 +37,7 @@ impl Known {
 
     fn note(&self, execution: &str, runs: &[MapRun]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + runs.len() > KNOWN_MAX {
+        if known.len() + runs.len() > limits::MAP_RUNS_KNOWN_MAX {
             known.clear();
         }
         known.extend(runs.iter().map(|run| (run.arn.clone(), execution.to_owned())));
@@ -253,4 +250,28 @@ pub(super) async fn children(
     let (views, next) = views(ctx, filter, size, fits).await?;
     let shown = views.iter().map(|view| Value::Object(view.summary(call.place))).collect();
     Ok(listed("executions", shown, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_of_known_runs_all_are_forgotten_but_the_new_ones() {
+        let run = |number: usize| MapRun {
+            arn: format!("run-{number}"),
+            started: 0.0,
+            stopped: None,
+            status: "RUNNING",
+        };
+        let known = Known::default();
+        let runs: Vec<MapRun> = (0..limits::MAP_RUNS_KNOWN_MAX).map(run).collect();
+        known.note("first", &runs);
+        let owner = |number| known.owner(&run(number).arn);
+        assert_eq!(owner(0).as_deref(), Some("first"));
+        assert_eq!(owner(limits::MAP_RUNS_KNOWN_MAX - 1).as_deref(), Some("first"));
+        known.note("second", &[run(limits::MAP_RUNS_KNOWN_MAX)]);
+        assert_eq!(owner(0), None);
+        assert_eq!(owner(limits::MAP_RUNS_KNOWN_MAX).as_deref(), Some("second"));
+    }
 }
