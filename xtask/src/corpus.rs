@@ -17,13 +17,14 @@ fn corpus() -> PathBuf {
     shared.join("conformance/asl")
 }
 
-/// What state machines reach outside, against moto and an HTTP server; then the recorded cases, where
-/// they are there, and says so where they are not.
+/// What state machines reach outside, against moto and an HTTP server; signed requests; then the
+/// recorded cases, where they are there, and says so where they are not.
 #[expect(clippy::print_stdout, reason = "a command-line tool talks")]
 pub(crate) fn clients() -> anyhow::Result<()> {
     let python = environment()?;
     let binary = build()?;
     run(&python, ["tests/clients/stepfunctions/outside.py", &binary])?;
+    run(&python, ["tests/clients/stepfunctions/signed.py", &binary])?;
     if corpus().is_dir() {
         return stepfunctions(&[]);
     }

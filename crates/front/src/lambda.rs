@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Json;
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use model::{Durable, FunctionName};
@@ -17,6 +16,8 @@ use node::{Error, ErrorKind, FunctionInfo, Handle, Invoke, NewFunction, Principa
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::own::CREATE_BYTES_MAX;
+use crate::signed::Gate;
 use crate::stepfunctions::Settings;
 
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
@@ -80,43 +81,47 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Whose request it is, as its signature told.
+type Who = Extension<Principal>;
+/// A function's name, or ARN, in the path.
+type Name = Path<String>;
+
 /// The routes of this protocol.
-pub(crate) fn routes(settings: &Settings) -> Router<Handle> {
+pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
     let (creates, gets) = (settings.clone(), settings.clone());
     let shows = settings.clone();
+    let gate = Gate {
+        handle: handle.clone(),
+        service: "lambda",
+        region: settings.region.clone(),
+        refuse: |refused| {
+            Refusal::new(StatusCode::FORBIDDEN, refused.code, &refused.message).into_response()
+        },
+    };
+    let create =
+        post(move |State(handle): State<Handle>, Extension(who): Who, body: Bytes| async move {
+            create(&creates, &handle, &who, &body).await
+        });
+    let one = get(
+        move |State(handle): State<Handle>, Extension(who): Who, Path(name): Name| async move {
+            describe(&gets, &handle, &who, &name).await
+        },
+    )
+    .delete(|State(handle): State<Handle>, Extension(who): Who, Path(name): Name| async move {
+        delete(&handle, &who, &name).await
+    });
+    let configuration = get(
+        move |State(handle): State<Handle>, Extension(who): Who, Path(name): Name| async move {
+            configuration(&shows, &handle, &who, &name).await
+        },
+    );
+    let (guard, payload) =
+        (|route, most| gate.clone().guard(route, most), handle.payload_bytes_max());
     Router::new()
-        .route(
-            "/2015-03-31/functions",
-            post(move |State(handle): State<Handle>, body: Bytes| async move {
-                create(&creates, &handle, &body).await
-            }),
-        )
-        .route(
-            "/2015-03-31/functions/{name}",
-            get(move |State(handle): State<Handle>, Path(name): Path<String>| async move {
-                describe(&gets, &handle, &name).await
-            })
-            .delete(
-                |State(handle): State<Handle>, Path(name): Path<String>| async move {
-                    delete(&handle, &name).await
-                },
-            ),
-        )
-        .route(
-            "/2015-03-31/functions/{name}/configuration",
-            get(move |State(handle): State<Handle>, Path(name): Path<String>| async move {
-                configuration(&shows, &handle, &name).await
-            }),
-        )
-        .route("/2015-03-31/functions/{name}/invocations", post(invoke))
-}
-
-fn who(handle: &Handle) -> Result<Principal, Refusal> {
-    handle.anonymous().ok_or_else(|| {
-        let message =
-            "this server takes signed requests in development mode only (`fermata serve --dev`)";
-        Refusal::new(StatusCode::FORBIDDEN, "AccessDeniedException", message)
-    })
+        .route("/2015-03-31/functions", guard(create, CREATE_BYTES_MAX))
+        .route("/2015-03-31/functions/{name}", guard(one, 0))
+        .route("/2015-03-31/functions/{name}/configuration", guard(configuration, 0))
+        .route("/2015-03-31/functions/{name}/invocations", guard(post(invoke), payload))
 }
 
 /// The name in a name, a partial ARN or an ARN.
@@ -154,15 +159,19 @@ struct Environment {
     variables: BTreeMap<String, String>,
 }
 
-async fn create(settings: &Settings, handle: &Handle, body: &[u8]) -> Result<Response, Refusal> {
-    let who = who(handle)?;
+async fn create(
+    settings: &Settings,
+    handle: &Handle,
+    who: &Principal,
+    body: &[u8],
+) -> Result<Response, Refusal> {
     let invalid = |message: String| {
         Refusal::new(StatusCode::BAD_REQUEST, "InvalidParameterValueException", message)
     };
     let wanted: Create = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("the request is not understood: {error}")))?;
     let name = parse_name(&wanted.function_name)?;
-    if handle.function(&who, &name, None).await.is_ok() {
+    if handle.function(who, &name, None).await.is_ok() {
         let message = format!("Function already exist: {name}");
         return Err(Refusal::new(StatusCode::CONFLICT, "ResourceConflictException", message));
     }
@@ -183,7 +192,7 @@ async fn create(settings: &Settings, handle: &Handle, body: &[u8]) -> Result<Res
         network: false,
         durable: Durable::No,
     };
-    let info = handle.create_function(&who, new).await?;
+    let info = handle.create_function(who, new).await?;
     Ok((StatusCode::CREATED, Json(shown(settings, &info))).into_response())
 }
 
@@ -213,17 +222,21 @@ fn shown(settings: &Settings, info: &FunctionInfo) -> Value {
     })
 }
 
-async fn find(handle: &Handle, name: &str) -> Result<FunctionInfo, Refusal> {
-    let who = who(handle)?;
+async fn find(handle: &Handle, who: &Principal, name: &str) -> Result<FunctionInfo, Refusal> {
     let parsed = parse_name(name)?;
-    handle.function(&who, &parsed, None).await.map_err(|error| match error.kind {
+    handle.function(who, &parsed, None).await.map_err(|error| match error.kind {
         ErrorKind::UnknownFunction | ErrorKind::NotFound => Refusal::missing(name),
         _ => error.into(),
     })
 }
 
-async fn describe(settings: &Settings, handle: &Handle, name: &str) -> Result<Response, Refusal> {
-    let info = find(handle, name).await?;
+async fn describe(
+    settings: &Settings,
+    handle: &Handle,
+    who: &Principal,
+    name: &str,
+) -> Result<Response, Refusal> {
+    let info = find(handle, who, name).await?;
     let body = json!({
         "Configuration": shown(settings, &info),
         "Code": { "RepositoryType": "S3", "Location": "" },
@@ -234,24 +247,25 @@ async fn describe(settings: &Settings, handle: &Handle, name: &str) -> Result<Re
 async fn configuration(
     settings: &Settings,
     handle: &Handle,
+    who: &Principal,
     name: &str,
 ) -> Result<Response, Refusal> {
-    Ok(Json(shown(settings, &find(handle, name).await?)).into_response())
+    Ok(Json(shown(settings, &find(handle, who, name).await?)).into_response())
 }
 
-async fn delete(handle: &Handle, name: &str) -> Result<StatusCode, Refusal> {
-    let info = find(handle, name).await?;
-    handle.delete_function(&who(handle)?, &info.name).await?;
+async fn delete(handle: &Handle, who: &Principal, name: &str) -> Result<StatusCode, Refusal> {
+    let info = find(handle, who, name).await?;
+    handle.delete_function(who, &info.name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn invoke(
     State(handle): State<Handle>,
+    Extension(who): Who,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let who = who(&handle)?;
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let call = Invoke {
         function: parse_name(&name)?,
@@ -267,7 +281,7 @@ async fn invoke(
             Ok(StatusCode::ACCEPTED.into_response())
         }
         "DryRun" => {
-            find(&handle, &name).await?;
+            find(&handle, &who, &name).await?;
             Ok(StatusCode::NO_CONTENT.into_response())
         }
         _ => {

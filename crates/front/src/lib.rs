@@ -18,6 +18,8 @@ mod nodes;
 pub mod outside;
 pub mod own;
 pub mod problem;
+mod signed;
+mod sigv4;
 pub mod stepfunctions;
 
 use axum::Router;
@@ -47,7 +49,7 @@ pub fn router(handle: Handle, aws: &stepfunctions::Settings) -> Router {
         .route("/metrics", get(prometheus))
         .merge(own::routes())
         .merge(stepfunctions::routes(&handle, aws))
-        .merge(lambda::routes(aws))
+        .merge(lambda::routes(&handle, aws))
         .merge(nodes::routes(&handle))
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)

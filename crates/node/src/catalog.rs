@@ -65,6 +65,8 @@ pub(crate) struct Catalog {
 struct Tables {
     tenants: BTreeMap<TenantName, Tenant>,
     keys: HashMap<[u8; 32], Key>,
+    /// By what each is found in `keys`.
+    key_ids: HashMap<KeyId, [u8; 32]>,
     /// Versions of each function, rising.
     functions: HashMap<TenantName, BTreeMap<FunctionName, BTreeMap<Version, Arc<Entry>>>>,
 }
@@ -162,7 +164,9 @@ impl Catalog {
     }
 
     pub(crate) fn put_key(&self, key: Key) {
-        self.write().keys.insert(key.secret_hash, key);
+        let mut tables = self.write();
+        tables.key_ids.insert(key.id, key.secret_hash);
+        tables.keys.insert(key.secret_hash, key);
     }
 
     /// The key of this secret, revoked or not.
@@ -171,12 +175,15 @@ impl Catalog {
     }
 
     pub(crate) fn key_by_id(&self, id: KeyId) -> Option<Key> {
-        self.read().keys.values().find(|key| key.id == id).cloned()
+        let tables = self.read();
+        tables.keys.get(tables.key_ids.get(&id)?).cloned()
     }
 
     pub(crate) fn revoke(&self, id: KeyId, at: Timestamp) {
         let mut tables = self.write();
-        if let Some(key) = tables.keys.values_mut().find(|key| key.id == id) {
+        if let Some(hash) = tables.key_ids.get(&id).copied()
+            && let Some(key) = tables.keys.get_mut(&hash)
+        {
             key.revoked.get_or_insert(at);
         }
     }
@@ -311,6 +318,16 @@ pub(crate) fn max_class(key: &Key, prices: &PriceList) -> model::ClassId {
 /// How a secret is kept. Secrets are 256 random bits, so one round of a plain hash suffices.
 pub(crate) fn hash_secret(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
+}
+
+/// The secret by which AWS's clients sign for a key. It follows from what is kept of the key's own
+/// secret: who verifies a signature must know what it is made with.
+pub(crate) fn signing_secret(key: &Key) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"secret access key of ")
+        .chain_update(key.secret_hash)
+        .finalize();
+    hex(&digest)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

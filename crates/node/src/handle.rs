@@ -47,12 +47,16 @@ impl Handle {
         if key.revoked.is_some() {
             return refuse("the key was revoked; ask for a new one");
         }
-        Ok(Principal {
+        Ok(self.principal(key))
+    }
+
+    pub(crate) fn principal(&self, key: store::Key) -> Principal {
+        Principal {
             max_class: max_class(&key, &self.inner.prices),
             tenant: key.tenant,
             key: Some(key.id),
             role: role_of(key.role),
-        })
+        }
     }
 
     /// Who asks without credentials: nobody, but in `--dev` the one tenant.

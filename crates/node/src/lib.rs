@@ -44,7 +44,7 @@ pub use runtime::SwapUse;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};
 pub use types::{
-    BillQuery, BillRow, ClassMemory, ClassStatus, DeadLetter, Durations, FunctionInfo,
+    AccessKey, BillQuery, BillRow, ClassMemory, ClassStatus, DeadLetter, Durations, FunctionInfo,
     InvocationFilter, InvocationInfo, InvocationStatus, Invoke, Invoked, KeyInfo, MachineStatus,
     MemoryStatus, NewFunction, NewKey, NewTenant, Page, Phase, PhaseHistogram, Principal, Role,
     RuntimeStatus, Status, Step, TenantInfo,

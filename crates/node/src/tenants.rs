@@ -3,12 +3,12 @@
 use model::{Amount, KeyId, TenantName};
 use store::{Change, Key, Month, Tenant};
 
-use crate::catalog::hash_secret;
+use crate::catalog::{hash_secret, signing_secret};
 use crate::control::Message;
 use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
 use crate::ids;
-use crate::types::{KeyInfo, NewKey, NewTenant, Principal, Role, TenantInfo};
+use crate::types::{AccessKey, KeyInfo, NewKey, NewTenant, Principal, Role, TenantInfo};
 
 /// The tenant that every node has.
 pub(crate) fn default_tenant() -> TenantName {
@@ -150,6 +150,30 @@ impl Handle {
         self.apply(Change::RevokeKey { tenant: key.tenant, id, at }).await?;
         self.inner.catalog.revoke(id, at);
         Ok(())
+    }
+
+    /// The key of that id, for verifying what was signed with it. None where it is unknown or was
+    /// revoked.
+    #[must_use]
+    pub fn access_key(&self, id: &str) -> Option<AccessKey> {
+        let key = self.inner.catalog.key_by_id(id.parse().ok()?)?;
+        if key.revoked.is_some() {
+            return None;
+        }
+        let (id, secret) = (key.id.to_string(), signing_secret(&key));
+        Some(AccessKey { id, secret, who: self.principal(key) })
+    }
+
+    /// The same of the key that somebody asks with.
+    ///
+    /// # Errors
+    /// `NotFound` where nobody needs a key.
+    pub fn own_access_key(&self, who: &Principal) -> Result<AccessKey, Error> {
+        let key = who.key.and_then(|id| self.access_key(&id.to_string()));
+        key.ok_or_else(|| {
+            let message = "a development server takes any access key and secret";
+            Error::new(ErrorKind::NotFound, message)
+        })
     }
 
     pub(crate) fn check_admin(&self, who: &Principal) -> Result<(), Error> {

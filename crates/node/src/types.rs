@@ -21,6 +21,23 @@ pub struct Principal {
     pub max_class: ClassId,
 }
 
+/// A key as AWS's clients use it: they sign by a secret that both sides know.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// The key's id.
+    pub id: String,
+    /// What is signed with. Not the secret that is sent as a bearer token.
+    pub secret: String,
+    /// Who signs.
+    pub who: Principal,
+}
+
+impl std::fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -37,6 +37,11 @@ pub(crate) enum Command {
     },
     /// End a key's validity at once
     Revoke { id: String },
+    /// Show the key in use as AWS's clients want it, for ~/.aws/credentials
+    Aws {
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 pub(crate) fn run(client: &Client, command: Command) -> Result<(), Failed> {
@@ -68,6 +73,18 @@ pub(crate) fn run(client: &Client, command: Command) -> Result<(), Failed> {
                 cells.extend([moment(key, "created_ms"), moment(key, "revoked_ms")]);
                 cells
             });
+            Ok(())
+        }
+        Command::Aws { json } => {
+            let key = client.get("/v1/access-key")?;
+            if json.json {
+                text::print_json(&key);
+            } else {
+                let (id, secret) = (field(&key, "access_key_id"), field(&key, "secret_access_key"));
+                text::print(&format!(
+                    "[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
+                ));
+            }
             Ok(())
         }
         Command::Revoke { id } => {

@@ -20,7 +20,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 /// Room for the base64 form of the largest package and its settings.
-const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (1 << 20);
+pub(crate) const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (1 << 20);
 
 /// The OpenAPI document.
 #[derive(OpenApi)]
@@ -66,6 +66,7 @@ const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (1 << 20);
         tenants::create_key,
         tenants::list_keys,
         tenants::revoke_key,
+        tenants::access_key,
     )
 )]
 pub struct Api;
@@ -117,6 +118,7 @@ pub fn routes() -> Router<Handle> {
         .route("/v1/tenants/{name}", patch(tenants::update_tenant))
         .route("/v1/keys", post(tenants::create_key).get(tenants::list_keys))
         .route("/v1/keys/{id}", delete(tenants::revoke_key))
+        .route("/v1/access-key", get(tenants::access_key))
         .route("/v1/openapi.json", get(|| async { Json(Api::openapi()) }))
 }
 

@@ -53,6 +53,15 @@ pub(crate) struct Tenant {
     created_ms: u64,
 }
 
+/// A key as AWS's clients use it (`~/.aws/credentials`).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AccessKey {
+    /// The key's id.
+    access_key_id: String,
+    /// What requests are signed with.
+    secret_access_key: String,
+}
+
 /// A key to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -203,6 +212,18 @@ pub(crate) async fn revoke_key(
     let id: KeyId = id.parse().map_err(|error| Problem::invalid(format!("{id:?} is {error}")))?;
     handle.revoke_key(&who, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The key that the request is made with, as AWS's clients use it.
+#[utoipa::path(get, path = "/v1/access-key", responses(
+    (status = 200, body = AccessKey),
+    (status = "default", description = "A refusal", body = Document, content_type = "application/problem+json")))]
+pub(crate) async fn access_key(
+    State(handle): State<Handle>,
+    Who(who): Who,
+) -> Result<Json<AccessKey>, Problem> {
+    let node::AccessKey { id, secret, who: _ } = handle.own_access_key(&who)?;
+    Ok(Json(AccessKey { access_key_id: id, secret_access_key: secret }))
 }
 
 impl From<TenantInfo> for Tenant {

@@ -32,12 +32,6 @@ impl AwsError {
         Self::new("UnknownOperationException", "")
     }
 
-    pub(super) fn not_signed() -> Self {
-        let message =
-            "this server takes signed requests in development mode only (`fermata serve --dev`)";
-        Self { status: StatusCode::FORBIDDEN, ..Self::new("AccessDeniedException", message) }
-    }
-
     pub(super) fn no_machine(arn: &str) -> Self {
         Self::new("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
     }

@@ -27,12 +27,12 @@ mod view;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
+use axum::{Extension, Router};
 use node::{Handle, Principal};
 use serde_json::{Map, Value};
 
@@ -44,10 +44,13 @@ use registry::Registry;
 use runs::Runs;
 
 use crate::outside::{self, Outside};
+use crate::signed::Gate;
 
 const TARGET: &str = "x-amz-target";
 const PREFIX: &str = "AWSStepFunctions.";
 const CLASS: &str = "x-fermata-class";
+/// A request without what it carries for an execution: AWS's limit of requests.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 
 /// Where this node's resources are said to be: part of every ARN.
@@ -76,10 +79,10 @@ struct Api {
     place: Place,
     registry: Registry,
     runs: Runs,
+    definitions: Definitions,
     map_runs: map_runs::Known,
     outside: Outside,
     /// Held while machines and their functions are made or removed together.
-    definitions: Definitions,
     publishing: tokio::sync::Mutex<()>,
 }
 
@@ -123,39 +126,58 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         place: Place::new(settings),
         registry: Registry::start(handle.clone()),
         runs: Runs::default(),
+        definitions: Definitions::default(),
         map_runs: map_runs::Known::default(),
         outside: Outside::new(&settings.outside, &settings.region),
         publishing: tokio::sync::Mutex::default(),
-        definitions: Definitions::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));
-    Router::new().route(
-        "/",
-        post(move |State(handle): State<Handle>, headers: HeaderMap, body: Bytes| {
-            let api = Arc::clone(&api);
-            async move { serve(&api, &handle, &headers, &body).await }
-        }),
-    )
+    let gate = Gate {
+        handle: handle.clone(),
+        service: "states",
+        region: settings.region.clone(),
+        refuse: |refused| {
+            let error = AwsError::new(refused.code, &refused.message);
+            respond(error.status(), &error.body())
+        },
+    };
+    // A text in JSON may be twice as long as what it says.
+    let most = handle.payload_bytes_max().saturating_mul(2).saturating_add(REQUEST_BYTES_MAX);
+    let route = post(move |State(handle), who, headers: HeaderMap, body: Bytes| {
+        let api = Arc::clone(&api);
+        async move { serve(&api, &handle, &who, &headers, &body).await }
+    });
+    Router::new().route("/", gate.guard(route, most))
 }
 
-async fn serve(api: &Arc<Api>, handle: &Handle, headers: &HeaderMap, body: &[u8]) -> Response {
-    match answer(api, handle, headers, body).await {
+async fn serve(
+    api: &Arc<Api>,
+    handle: &Handle,
+    Extension(who): &Extension<Principal>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Response {
+    match answer(api, handle, who, headers, body).await {
         Ok(fields) => respond(StatusCode::OK, &Value::Object(fields)),
         Err(error) => respond(error.status(), &error.body()),
     }
 }
 
-async fn answer(api: &Arc<Api>, handle: &Handle, headers: &HeaderMap, body: &[u8]) -> Answer {
+async fn answer(
+    api: &Arc<Api>,
+    handle: &Handle,
+    who: &Principal,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Answer {
     let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some(action) = target.strip_prefix(PREFIX) else {
         return Err(AwsError::unknown_operation());
     };
-    // Keys sign requests where the server knows keys; a development server takes anybody.
-    let who = handle.anonymous().ok_or_else(AwsError::not_signed)?;
     let params = Params::parse(body)?;
     let class = headers.get(CLASS).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (place, registry) = (&api.place, &api.registry);
-    let call = Call { api, handle, who: &who, place, registry, params, class };
+    let call = Call { api, handle, who, place, registry, params, class };
     dispatch(action, &call).await
 }
 
