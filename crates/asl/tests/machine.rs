@@ -357,6 +357,49 @@ fn a_distributed_map_tolerates_what_it_says() {
     assert_eq!(error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
 }
 
+#[test]
+fn a_map_run_under_way_takes_other_limits() {
+    let definition = definition(&json!({
+        "StartAt": "M",
+        "States": { "M": {
+            "Type": "Map", "End": true, "MaxConcurrency": 1,
+            "ItemProcessor": {
+                "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+                "StartAt": "T", "States": { "T": { "Type": "Pass", "End": true } },
+            },
+        } },
+    }));
+    let children = |turn: &Turn| turn.asks.iter().map(|(op, _)| *op).collect::<Vec<OpId>>();
+    let (mut machine, turn) = begin(&definition, json!([1, 2, 3, 4, 5]));
+    let first = children(&turn);
+    assert_eq!(first.len(), 1);
+    let run = machine.map_runs().next().expect("it runs");
+    assert_eq!((run.max_concurrency, run.tolerated_count), (1, None));
+    let change = |max_concurrency, tolerated_count| RunChange {
+        max_concurrency,
+        tolerated_count,
+        tolerated_percentage: None,
+    };
+    let turn = machine.change_run(&run.arn, change(Some(3), Some(1)), &world(NOW));
+    let more = children(&turn);
+    assert_eq!(more.len(), 2, "as many as may run");
+    let turn = machine.change_run(&run.arn, change(Some(1), None), &world(NOW));
+    assert_eq!(children(&turn), [], "those that run go on");
+    let failed = Err(Failed { error: "E".to_owned(), cause: None });
+    let turn = machine.step([Input::ChildEnded(first[0], failed)], &world(NOW));
+    assert_eq!((children(&turn), turn.end), (Vec::new(), None), "one may fail, and none begins");
+    let ended = |op| Input::ChildEnded(op, Ok(json!("ok").into()));
+    let turn = machine.step(more.into_iter().map(ended), &world(NOW));
+    let fourth = children(&turn);
+    assert_eq!(fourth.len(), 1);
+    let run = machine.map_runs().next().expect("it runs");
+    assert_eq!((run.max_concurrency, run.tolerated_count, run.running), (1, Some(1), 1));
+    let turn = machine.change_run(&run.arn, change(Some(0), Some(0)), &world(NOW));
+    let Some(End::Failed { error, .. }) = turn.end else { panic!("{:?}", turn.end) };
+    assert_eq!(error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
+    assert_eq!(turn.drops, fourth);
+}
+
 /// A machine in the midst of everything that its state can hold.
 fn midst() -> Machine {
     let definition = midst_definition();

@@ -10,8 +10,10 @@ import http.server
 import json
 import sys
 import threading
+import time
 import unittest
 
+import botocore.exceptions
 import corpus
 
 SERVER = None
@@ -183,6 +185,45 @@ class Outside(unittest.TestCase):
         error, cause = mapped(reader("lines", "JSONL"), writer=writer)
         self.assertEqual(error, "States.ResultWriterFailed")
         self.assertIn("NoSuchBucket", cause)
+
+    def test_a_map_run_under_way_takes_other_limits(self):
+        activity = SERVER.states.create_activity(name="nobody-works")["activityArn"]
+        machine = {"StartAt": "M", "States": {"M": {
+            "Type": "Map", "MaxConcurrency": 1, "End": True,
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                "StartAt": "T", "States": {"T": {"Type": "Task", "Resource": activity, "End": True}}}}}}
+        states = SERVER.states
+        arn = states.create_state_machine(
+            name="limits", definition=json.dumps(machine),
+            roleArn=f"arn:aws:iam::{corpus.ACCOUNT}:role/role")["stateMachineArn"]
+        execution = states.start_execution(stateMachineArn=arn, input="[1,2,3]")["executionArn"]
+
+        def until(found):
+            for _ in range(1000):
+                runs = states.list_map_runs(executionArn=execution)["mapRuns"]
+                shown = runs and states.describe_map_run(mapRunArn=runs[0]["mapRunArn"])
+                if shown and found(shown):
+                    return shown
+                time.sleep(0.02)
+            self.fail(str(shown))
+
+        run = until(lambda shown: shown["executionCounts"]["running"] == 1)
+        self.assertEqual((run["maxConcurrency"], run["toleratedFailureCount"]), (1, 0))
+        limits = {"maxConcurrency": 2, "toleratedFailureCount": 3, "toleratedFailurePercentage": 12.5}
+        states.update_map_run(mapRunArn=run["mapRunArn"], **limits)
+        run = until(lambda shown: shown["executionCounts"]["running"] == 2)
+        self.assertEqual({name: run[name] for name in limits}, limits)
+        states.update_map_run(mapRunArn=run["mapRunArn"], maxConcurrency=0)
+        until(lambda shown: shown["executionCounts"]["running"] == 3)
+        for wrong in ({"toleratedFailurePercentage": 100.5}, {"maxConcurrency": -1}):
+            with self.assertRaises((botocore.exceptions.ClientError, botocore.exceptions.ParamValidationError)):
+                states.update_map_run(mapRunArn=run["mapRunArn"], **wrong)
+        states.stop_execution(executionArn=execution)
+        until(lambda shown: shown["status"] == "ABORTED")
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            states.update_map_run(mapRunArn=run["mapRunArn"], maxConcurrency=1)
+        self.assertEqual(caught.exception.response["Error"]["Code"], "ValidationException")
 
     def read(self, key):
         return json.loads(self.s3.get_object(Bucket="bucket", Key=key)["Body"].read())

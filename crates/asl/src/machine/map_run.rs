@@ -9,7 +9,7 @@ use super::branch::{BranchId, Phase};
 use super::flow::Sees;
 use super::recover::Failure;
 use super::results::Results;
-use super::{Machine, Role};
+use super::{Machine, Role, Turn, World};
 use crate::ask::{Ask, ChildAsk, ChildResult, Failed, ReadAsk, WriteAsk};
 use crate::definition::{Batcher, Distributed, Kind, Map, Reader, State, Writer};
 use crate::document::Document;
@@ -45,7 +45,7 @@ struct Run<'d> {
 }
 
 /// How far a map run is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MapRunProgress {
     /// Which one.
     pub arn: String,
@@ -59,6 +59,23 @@ pub struct MapRunProgress {
     pub succeeded: usize,
     /// Children that did not.
     pub failed: usize,
+    /// Children that may run at the same time; 0 is as many as can.
+    pub max_concurrency: usize,
+    /// Children that may fail.
+    pub tolerated_count: Option<u64>,
+    /// Of a hundred children, how many may fail.
+    pub tolerated_percentage: Option<f64>,
+}
+
+/// Other limits for a map run under way. What is not named stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RunChange {
+    /// Children that may run at the same time; 0 is as many as can.
+    pub max_concurrency: Option<u64>,
+    /// Children that may fail.
+    pub tolerated_count: Option<u64>,
+    /// Of a hundred children, how many may fail.
+    pub tolerated_percentage: Option<f64>,
 }
 
 /// Failures whose words are kept for a `ResultWriter`.
@@ -67,10 +84,68 @@ const FAILURES_KEPT: usize = 10_000;
 impl Machine {
     /// How far the map runs under way are.
     pub fn map_runs(&self) -> impl Iterator<Item = MapRunProgress> + '_ {
-        self.branches.values().filter_map(|branch| match &branch.phase {
-            Phase::MapRun(phase) => Some(phase.progress()),
+        let limit = self.settings.distributed_concurrency_max;
+        self.branches.values().filter_map(move |branch| match &branch.phase {
+            Phase::MapRun(phase) => Some(phase.progress(limit)),
             _ => None,
         })
+    }
+
+    /// Gives a map run under way other limits. Children that run go on, however many they are.
+    pub fn change_run(&mut self, arn: &str, change: RunChange, world: &World<'_>) -> Turn {
+        self.now = world.now;
+        self.transitions = 0;
+        let found = self.branches.iter().find_map(|(id, branch)| match &branch.phase {
+            Phase::MapRun(phase) if phase.arn == arn => Some(*id),
+            _ => None,
+        });
+        if let Some(id) = found {
+            self.change_limits(id, change);
+        }
+        self.run(world);
+        self.finish()
+    }
+
+    fn change_limits(&mut self, id: BranchId, change: RunChange) {
+        let limit = self.settings.distributed_concurrency_max;
+        let definition = std::sync::Arc::clone(&self.definition);
+        let Some(run) = run_of(&definition, self, id) else { return };
+        let Phase::MapRun(phase) = &mut self.branch_mut(id).phase else { return };
+        let RunChange { max_concurrency, tolerated_count, tolerated_percentage } = change;
+        if let Some(wanted) = max_concurrency {
+            phase.concurrency = match usize::try_from(wanted) {
+                Ok(wanted @ 1..) => wanted.min(limit),
+                _ => limit,
+            };
+        }
+        phase.tolerated_count = tolerated_count.or(phase.tolerated_count);
+        phase.tolerated_percentage = tolerated_percentage.or(phase.tolerated_percentage);
+        // Before its items are read, and while its results are written, nothing follows.
+        if !phase.running.is_empty() {
+            self.go_on(id, &run);
+        }
+    }
+
+    /// After a child ended, or limits changed: the run fails, or more children begin.
+    fn go_on(&mut self, id: BranchId, run: &Run<'_>) {
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return };
+        if phase.exceeds_tolerance() {
+            let cause = "The specified tolerated failure threshold was exceeded".to_owned();
+            let failure = Failure::of(ErrorName::ExceedToleratedFailureThreshold, cause);
+            return self.run_failed(id, failure);
+        }
+        self.begin_more(id, run);
+    }
+
+    /// Begins children, as many as may run at the same time.
+    fn begin_more(&mut self, id: BranchId, run: &Run<'_>) {
+        loop {
+            let Phase::MapRun(phase) = &self.branch(id).phase else { return };
+            let is_full = phase.running.len() >= phase.concurrency;
+            if is_full || phase.next >= phase.children || !self.begin_child(id, run) {
+                return;
+            }
+        }
     }
 
     /// Asks for the items of a run.
@@ -229,14 +304,10 @@ impl Machine {
         phase.batches = batches;
         phase.children = children;
         phase.results = Results::new(children);
-        let first = phase.concurrency.min(children);
-        for _ in 0..first {
-            if !self.begin_child(id, &run) {
-                return;
-            }
-        }
         if children == 0 {
             self.children_ended(id);
+        } else {
+            self.begin_more(id, &run);
         }
     }
 
@@ -362,14 +433,10 @@ impl Machine {
                 }
             }
         }
-        if phase.exceeds_tolerance() {
-            let cause = "The specified tolerated failure threshold was exceeded".to_owned();
-            let failure = Failure::of(ErrorName::ExceedToleratedFailureThreshold, cause);
-            self.run_failed(id, failure);
-        } else if phase.results.missing == 0 {
+        if phase.results.missing == 0 && !phase.exceeds_tolerance() {
             self.children_ended(id);
-        } else if phase.next < phase.children {
-            self.begin_child(id, &run);
+        } else {
+            self.go_on(id, &run);
         }
     }
 
@@ -464,7 +531,7 @@ impl Machine {
 }
 
 impl MapRunPhase {
-    fn progress(&self) -> MapRunProgress {
+    fn progress(&self, limit: usize) -> MapRunProgress {
         let ended = self.next - self.running.len();
         let failed = usize::try_from(self.failed).unwrap_or(usize::MAX);
         MapRunProgress {
@@ -474,6 +541,9 @@ impl MapRunPhase {
             running: self.running.len(),
             succeeded: ended.saturating_sub(failed),
             failed,
+            max_concurrency: if self.concurrency == limit { 0 } else { self.concurrency },
+            tolerated_count: self.tolerated_count,
+            tolerated_percentage: self.tolerated_percentage,
         }
     }
 

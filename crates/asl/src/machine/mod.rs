@@ -39,6 +39,7 @@ use crate::history::{Details, Event, EventKind};
 use branch::{Branch, BranchId};
 pub use codec::{DecodeError, Encoded, Parts};
 pub use flow::Inspection;
+pub use map_run::{MapRunProgress, RunChange};
 pub use purpose::Purpose;
 
 /// Limits and habits that are not part of a definition.
@@ -401,8 +402,8 @@ impl Machine {
         op
     }
 
-    /// The number of an ask that will follow, for its token.
-    const fn reserve(&mut self) -> OpId {
+    /// The number of an ask that will follow, for its token; or of one that is not the machine's.
+    pub const fn reserve(&mut self) -> OpId {
         let op = OpId(self.next_op);
         self.next_op += 1;
         op

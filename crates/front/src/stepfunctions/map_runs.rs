@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use model::ExecutionId;
-use node::{ExecutionStatus, RunFilter};
+use model::{ExecutionId, limits};
+use node::states::{MapRunChange, change_signal};
+use node::{ExecutionStatus, RunFilter, Which};
 use serde_json::{Map, Value, json};
 
 use super::error::AwsError;
@@ -148,9 +149,9 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let arn = call.params.required("mapRunArn")?;
     let (view, run) = owner(&ctx, arn).await?;
     // What an execution last said of a run is not the run's end.
-    let under_way = run.stopped.is_none().then(|| under_way(&view, arn)).flatten();
-    let counts = match under_way {
-        Some(counts) => counts,
+    let standing = run.stopped.is_none().then(|| standing(&view, arn)).flatten();
+    let counts = match standing {
+        Some(standing) => under_way(standing),
         None => of_children(&ctx, &view, &run).await?,
     };
     let mut answer = Map::new();
@@ -162,23 +163,31 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     if let Some(at) = run.stopped {
         put("stopDate", at.into());
     }
-    put("maxConcurrency", 0.into());
-    put("toleratedFailureCount", 0.into());
-    put("toleratedFailurePercentage", 0.0.into());
+    for limit in LIMITS {
+        // None is told of one that has ended.
+        let known = standing.and_then(|standing| standing.get(limit)).cloned();
+        put(limit, known.unwrap_or_else(|| 0.into()));
+    }
     put("itemCounts", counts.clone());
     put("executionCounts", counts);
     put("redriveCount", view.redrives.into());
     Ok(answer)
 }
 
+/// Limits of a run.
+const LIMITS: [&str; 3] = ["maxConcurrency", "toleratedFailureCount", "toleratedFailurePercentage"];
+
+/// What its execution last said of a run.
+fn standing<'v>(view: &'v View, arn: &str) -> Option<&'v Value> {
+    view.standing.get("mapRuns")?.as_array()?.iter().find(|run| run["arn"] == arn)
+}
+
 /// Counts of a run under way, as its execution knows them: its children need not be looked at.
-fn under_way(view: &View, arn: &str) -> Option<Value> {
-    let runs = view.standing.get("mapRuns")?.as_array()?;
-    let run = runs.iter().find(|run| run["arn"] == arn)?;
+fn under_way(run: &Value) -> Value {
     let count = |name: &str| run[name].as_u64().unwrap_or_default();
     let begun = count("running") + count("succeeded") + count("failed");
     let total = count("children");
-    Some(json!({
+    json!({
         "total": total,
         "pending": total.saturating_sub(begun),
         "running": count("running"),
@@ -189,7 +198,7 @@ fn under_way(view: &View, arn: &str) -> Option<Value> {
         "resultsWritten": 0,
         "failuresNotRedrivable": 0,
         "pendingRedrive": 0,
-    }))
+    })
 }
 
 /// Counts of a run that has ended.
@@ -219,10 +228,38 @@ async fn of_children(ctx: &Ctx, view: &View, run: &MapRun) -> Result<Value, AwsE
 
 pub(super) async fn update(call: &Call<'_>) -> Answer {
     let arn = call.params.required("mapRunArn")?;
-    let _known = owner(&call.ctx(), arn).await?;
-    Err(AwsError::validation(
-        "Limits of a map run that is under way cannot be changed by this server; start it again with other limits",
-    ))
+    let change = MapRunChange {
+        max_concurrency: count(call, "maxConcurrency")?,
+        tolerated_failure_count: count(call, "toleratedFailureCount")?,
+        tolerated_failure_percentage: percentage(call, "toleratedFailurePercentage")?,
+    };
+    let (view, run) = owner(&call.ctx(), arn).await?;
+    let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
+    if run.stopped.is_some() {
+        let message = format!("Map Run '{arn}' is {} and can no longer be updated", run.status);
+        return Err(AwsError::validation(message));
+    }
+    let change = serde_json::to_vec(&change).expect("numbers are JSON").into();
+    call.handle.signal(call.who, &Which::Id(id), change_signal(arn), change, None).await?;
+    Ok(Map::new())
+}
+
+/// A number that is not negative.
+fn count(call: &Call<'_>, name: &str) -> Result<Option<u64>, AwsError> {
+    let Some(value) = call.params.get(name) else { return Ok(None) };
+    let least = "Member must have value greater than or equal to 0";
+    value.as_u64().map(Some).ok_or_else(|| AwsError::constraint(&value.to_string(), name, least))
+}
+
+fn percentage(call: &Call<'_>, name: &str) -> Result<Option<f64>, AwsError> {
+    let Some(value) = call.params.get(name) else { return Ok(None) };
+    let rule = match value.as_f64() {
+        Some(percentage) if percentage > 100.0 => "less than or equal to 100",
+        Some(percentage) if percentage >= 0.0 => return Ok(Some(percentage)),
+        _ => "greater than or equal to 0",
+    };
+    let rule = format!("Member must have value {rule}");
+    Err(AwsError::constraint(&value.to_string(), name, &rule))
 }
 
 /// The children of a map run.

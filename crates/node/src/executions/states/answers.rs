@@ -4,14 +4,15 @@ use asl::Document;
 use asl::answer::{self, Nested};
 use asl::ask::{End, Failed, Input};
 use asl::definition::{Integration, Pattern, Resource};
-use asl::machine::{Purpose, World};
+use asl::machine::{Purpose, RunChange, World};
 use model::suspend::{OpId, Resolution};
 use model::{Failure, FailureKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asks::{FUNCTION, QUEUED};
+use super::asks::{FUNCTION, MAP_RUN, QUEUED};
 use super::turn::{Slot, Under};
+use super::work::MapRunChange;
 
 /// An execution that was begun for a state, as its signal tells and as it is remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,8 +36,12 @@ impl Under<'_> {
     pub(super) fn inputs(&mut self, world: &World<'_>) -> Vec<Input> {
         let resolved = self.turn.resolved;
         if self.run.redrives == self.turn.redrives {
-            let inputs = resolved.iter().map(|(op, resolution)| self.input(*op, resolution));
-            return inputs.flatten().collect();
+            let mut inputs = Vec::with_capacity(resolved.len());
+            for (op, resolution) in resolved {
+                inputs.extend(self.change_run(*op, resolution, world));
+                inputs.extend(self.input(*op, resolution));
+            }
+            return inputs;
         }
         // What ran out of time before a redrive is done again, and not told a second time.
         let mut fired: Vec<OpId> = Vec::new();
@@ -57,10 +62,29 @@ impl Under<'_> {
             let again =
                 Slot::read(*op).is_some_and(|(op, _)| asked.contains(&op) && !fired.contains(&op));
             if !again {
+                inputs.extend(self.change_run(*op, resolution, world));
                 inputs.extend(self.input(*op, resolution));
             }
         }
         inputs
+    }
+
+    /// Gives a map run other limits, where that is what an ask waited for.
+    fn change_run(&mut self, op: OpId, resolution: &Resolution, world: &World<'_>) -> Vec<Input> {
+        let Some((op, Slot::Work)) = Slot::read(op) else { return Vec::new() };
+        let watched = self.run.beside.get(&op.0).and_then(|beside| beside.get(MAP_RUN)?.as_str());
+        let Some(arn) = watched.map(str::to_owned) else { return Vec::new() };
+        // The next change has an ask of its own.
+        self.run.beside.remove(&op.0);
+        let Resolution::Ok(change) = resolution else { return Vec::new() };
+        let Ok(change) = serde_json::from_slice::<MapRunChange>(change) else { return Vec::new() };
+        let change = RunChange {
+            max_concurrency: change.max_concurrency,
+            tolerated_count: change.tolerated_failure_count,
+            tolerated_percentage: change.tolerated_failure_percentage,
+        };
+        let turn = self.run.machine.change_run(&arn, change, world);
+        self.note(turn)
     }
 
     fn input(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {

@@ -24,7 +24,7 @@ use cache::Cache;
 
 pub use answers::{Begun, end_of, stopped};
 pub use origin::Origin;
-pub use work::{Child, Read, Work, Write, WriteItem};
+pub use work::{Child, MapRunChange, Read, Work, Write, WriteItem, change_signal};
 
 /// Variable of a state machine's environment: the role that executions are told.
 pub const ROLE: &str = "STATE_MACHINE_ROLE";

@@ -234,6 +234,7 @@ impl Under<'_> {
             };
             return Turned { transitions, notes, ..Turned::new(Vec::new(), step) };
         }
+        self.watch_map_runs();
         let status = self.standing();
         let Encoded { state: machine, parts, live } = self.run.machine.encode();
         let mut state = vec![FORMAT];
@@ -273,6 +274,9 @@ impl Under<'_> {
                 "running": run.running,
                 "succeeded": run.succeeded,
                 "failed": run.failed,
+                "maxConcurrency": run.max_concurrency,
+                "toleratedFailureCount": run.tolerated_count.unwrap_or_default(),
+                "toleratedFailurePercentage": run.tolerated_percentage.unwrap_or_default(),
             })
         });
         let map_runs: Vec<Value> = map_runs.collect();

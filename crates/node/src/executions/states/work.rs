@@ -72,6 +72,24 @@ pub struct WriteItem {
     pub cause: Option<String>,
 }
 
+/// Other limits for a map run under way, as a signal tells them. What is not named stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MapRunChange {
+    /// Children that may run at the same time; 0 is as many as can.
+    pub max_concurrency: Option<u64>,
+    /// Children that may fail.
+    pub tolerated_failure_count: Option<u64>,
+    /// Of a hundred children, how many may fail.
+    pub tolerated_failure_percentage: Option<f64>,
+}
+
+/// The signal by which a map run is given other limits.
+#[must_use]
+pub fn change_signal(map_run: &str) -> String {
+    let id = map_run.rsplit(':').next().unwrap_or_default();
+    format!("map run {id}")
+}
+
 /// A child execution of a distributed Map state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Child {
