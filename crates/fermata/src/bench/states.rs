@@ -1,5 +1,7 @@
 //! Chains and fan-outs of state machines: how much longer they take than what they wait for.
 
+mod beside;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::functions::TOP;
 use super::maps;
+use super::steps::time_fsyncs;
 use super::{Common, Origin, data_dir, save, temporary_folder};
 use crate::load::connection::{Answer, Connection, invoke};
 use crate::load::platform::{ANY_PORT, Deployed, Platform, Start};
@@ -25,10 +28,13 @@ pub(crate) struct Args {
     /// Large Map states only: 10,000 items inline and 100,000 distributed
     #[arg(long)]
     maps: bool,
+    /// Another server of the same API: chains and fan-outs of states without functions, on both
+    #[arg(long, value_name = "URL")]
+    beside: Option<String>,
 }
 
-/// What each function does.
-const SLEEP: Duration = Duration::from_millis(10);
+/// What is measured, and how long each function sleeps, in milliseconds.
+const SHAPES: [(&str, u64); 3] = [("chain", 10), ("chain", 0), ("fan-out", 10)];
 /// What is carried from state to state beside what the functions see.
 const PAYLOADS: [usize; 2] = [0, 32 << 10];
 const SLEEPER: &[u8] = include_bytes!("../../../../examples/guests/sleep.wasm");
@@ -39,7 +45,12 @@ struct Figures {
     origin: Origin,
     /// One call of the function itself, in milliseconds.
     function_p50_ms: f64,
+    /// An `fdatasync` of a few bytes on the disk of the server's data, one after the other.
+    fsync_busy_p50_ms: f64,
+    /// The same, 10 ms after the one before.
+    fsync_paused_p50_ms: f64,
     rows: Vec<Row>,
+    beside: Vec<beside::Row>,
     maps: Vec<maps::Row>,
     notes: Vec<&'static str>,
 }
@@ -50,6 +61,8 @@ struct Row {
     /// `chain` or `fan-out`.
     shape: &'static str,
     functions: usize,
+    /// How long each function sleeps.
+    sleep_ms: u64,
     /// `standard` (through `/v1`) or `express` (StartSyncExecution).
     sort: &'static str,
     payload_bytes: usize,
@@ -64,6 +77,7 @@ struct Row {
 struct Case {
     shape: &'static str,
     functions: usize,
+    sleep_ms: u64,
     sort: &'static str,
     payload: usize,
 }
@@ -71,7 +85,11 @@ struct Case {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let origin = Origin::load(&args.common);
     origin.print("states");
-    let (function, rows) = if args.maps { (0.0, Vec::new()) } else { shapes(args)? };
+    let beside = match &args.beside {
+        Some(url) => beside::measure(url, args.common.quick)?,
+        None => Vec::new(),
+    };
+    let shapes = if args.maps || args.beside.is_some() { Shapes::default() } else { shapes(args)? };
     let sizes = if args.common.quick { [20, 20] } else { [10_000, 100_000] };
     let mut measured = Vec::new();
     if args.maps || args.common.quick {
@@ -82,15 +100,33 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     let notes = vec![
-        "overhead: the median beyond what the functions sleep (10 ms each in a chain, 10 ms in a fan-out)",
+        "overhead: the median beyond what the functions sleep, one after the other in a chain",
         "standard: durable, each transition committed to SQLite before the next step",
     ];
-    let figures = Figures { origin, function_p50_ms: function, rows, maps: measured, notes };
+    let Shapes { function_p50_ms, fsync_busy_p50_ms, fsync_paused_p50_ms, rows } = shapes;
+    let figures = Figures {
+        origin,
+        function_p50_ms,
+        fsync_busy_p50_ms,
+        fsync_paused_p50_ms,
+        rows,
+        beside,
+        maps: measured,
+        notes,
+    };
     save(&args.common, &figures)
 }
 
-/// Chains and fan-outs; what one call of their function takes comes first.
-fn shapes(args: &Args) -> anyhow::Result<(f64, Vec<Row>)> {
+/// What chains and fan-outs come to, and what they are made of.
+#[derive(Default)]
+struct Shapes {
+    function_p50_ms: f64,
+    fsync_busy_p50_ms: f64,
+    fsync_paused_p50_ms: f64,
+    rows: Vec<Row>,
+}
+
+fn shapes(args: &Args) -> anyhow::Result<Shapes> {
     let (sizes, runs): (&[usize], usize) =
         if args.common.quick { (&[2], 1) } else { (&[5, 10, 20, 40, 80], 9) };
     let folder = temporary_folder()?;
@@ -101,6 +137,12 @@ fn shapes(args: &Args) -> anyhow::Result<(f64, Vec<Row>)> {
     if let Deployed::Refused(why) = platform.deploy(&path)? {
         bail!("the function is refused: {why}");
     }
+    let fsync = |pause| {
+        let mut times = Vec::new();
+        time_fsyncs(&data_dir, 10 * runs, pause, |time| times.push(time))?;
+        anyhow::Ok(millis(median(&mut times)))
+    };
+    let (busy, paused) = (fsync(Duration::ZERO)?, fsync(Duration::from_millis(10))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (function, rows) = runtime.context("start the client")?.block_on(async {
         let mut client =
@@ -112,15 +154,16 @@ fn shapes(args: &Args) -> anyhow::Result<(f64, Vec<Row>)> {
         }
         let mut rows = Vec::new();
         for payload in PAYLOADS {
-            for shape in ["chain", "fan-out"] {
+            for (shape, sleep_ms) in SHAPES {
                 for sort in ["standard", "express"] {
                     for functions in sizes.iter().copied() {
-                        let case = Case { shape, functions, sort, payload };
+                        let case = Case { shape, functions, sleep_ms, sort, payload };
                         let row = client.measure(case, runs).await?;
                         println!(
-                            "{:8} {:3} {:9} {:6} B   p50 {:8.1} ms   overhead {:7.1} ms",
+                            "{:8} {:3} of {:2} ms {:9} {:6} B   p50 {:8.1} ms   overhead {:7.1} ms",
                             row.shape,
                             row.functions,
+                            row.sleep_ms,
                             row.sort,
                             row.payload_bytes,
                             row.p50_ms,
@@ -134,7 +177,13 @@ fn shapes(args: &Args) -> anyhow::Result<(f64, Vec<Row>)> {
         anyhow::Ok((millis(median(&mut function)), rows))
     })?;
     println!("\none call of the function: p50 {function:.1} ms");
-    Ok((function, rows))
+    println!("fdatasync of 4 KiB: p50 {busy:.2} ms, after a pause of 10 ms {paused:.2} ms");
+    Ok(Shapes {
+        function_p50_ms: function,
+        fsync_busy_p50_ms: busy,
+        fsync_paused_p50_ms: paused,
+        rows,
+    })
 }
 
 pub(super) struct Client<'p> {
@@ -144,8 +193,8 @@ pub(super) struct Client<'p> {
 
 impl Client<'_> {
     async fn measure(&mut self, case: Case, runs: usize) -> anyhow::Result<Row> {
-        let Case { shape, functions, sort, payload } = case;
-        let name = format!("{shape}-{functions}-{sort}-{payload}");
+        let Case { shape, functions, sleep_ms, sort, payload } = case;
+        let name = format!("{shape}-{functions}-{sleep_ms}-{sort}-{payload}");
         let body = json!({
             "name": name,
             "definition": definition(case).to_string(),
@@ -154,7 +203,7 @@ impl Client<'_> {
         });
         let made = self.aws("CreateStateMachine", &body).await?;
         let arn = made["stateMachineArn"].as_str().context("read the machine's ARN")?.to_owned();
-        let input = json!({ "ms": 10, "data": "x".repeat(payload) });
+        let input = json!({ "ms": sleep_ms, "data": "x".repeat(payload) });
         let mut took = Vec::new();
         // The first one reads the definition and warms the functions up.
         for run in 0..=runs {
@@ -174,13 +223,15 @@ impl Client<'_> {
                 took.push(time);
             }
         }
-        let ideal = if shape == "chain" { SLEEP * u32::try_from(functions)? } else { SLEEP };
+        let sleep = Duration::from_millis(sleep_ms);
+        let ideal = if shape == "chain" { sleep * u32::try_from(functions)? } else { sleep };
         let max_ms = millis(*took.iter().max().context("run it at least once")?);
         let p50_ms = millis(median(&mut took));
         let overhead_ms = rounded(p50_ms - millis(ideal));
         Ok(Row {
             shape,
             functions,
+            sleep_ms,
             sort,
             payload_bytes: payload,
             runs,

@@ -147,10 +147,14 @@ impl Bench<'_> {
         client.warm_up("chain", self.amounts.length)?;
         let mut fsync = Latencies::default();
         self.at("synchronizing a file");
-        time_fsyncs(self.folder, self.amounts.fsyncs / 2 + 1, &mut fsync)?;
+        time_fsyncs(self.folder, self.amounts.fsyncs / 2 + 1, Duration::ZERO, |time| {
+            fsync.record(time)
+        })?;
         self.at("steps of one execution");
         let alone = client.alone("chain", self.amounts.alone)?;
-        time_fsyncs(self.folder, self.amounts.fsyncs / 2 + 1, &mut fsync)?;
+        time_fsyncs(self.folder, self.amounts.fsyncs / 2 + 1, Duration::ZERO, |time| {
+            fsync.record(time)
+        })?;
         let mut steps_per_second = BTreeMap::new();
         let mut bytes_per_step = BTreeMap::new();
         for executions in concurrency.iter().copied() {
@@ -237,14 +241,21 @@ pub(super) fn store_word(address: &str) -> anyhow::Result<&'static str> {
     }
 }
 
-fn time_fsyncs(folder: &Path, count: usize, times: &mut Latencies) -> anyhow::Result<()> {
+/// Writes and synchronizes a few bytes again and again, after a pause each time.
+pub(super) fn time_fsyncs(
+    folder: &Path,
+    count: usize,
+    pause: Duration,
+    mut record: impl FnMut(Duration),
+) -> anyhow::Result<()> {
     let mut file = File::create(folder.join("floor")).context("make a file")?;
     for _ in 0..count {
+        std::thread::sleep(pause);
         let begun = Instant::now();
         file.write_all(&[7; 4_096])
             .and_then(|()| file.sync_data())
             .context("synchronize a file")?;
-        times.record(begun.elapsed());
+        record(begun.elapsed());
     }
     Ok(())
 }
