@@ -266,7 +266,9 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let by_class = scenario.manner == Manner::ByClass;
     let order = by_class.then(|| Order::load(&platform, &HOLDERS)).transpose()?;
     let top = Spent::of_top(&platform, pressed_ms..pressed_ms + millis_of(low.1))?;
-    let low_spent = Spent::of_functions(&platform, &HOLDERS, pressed_ms)?;
+    // Later than those that told the right answers, and no later than the first.
+    let since_ms = pressed_ms - millis_of(scenario.calm / 2);
+    let low_spent = Spent::of_functions(&platform, &HOLDERS, since_ms)?;
     let process_peak_bytes = process_peak(platform.process_id());
     drop(platform);
     let afterwards = Afterwards { status, process_peak_bytes, order, top, low_spent };
