@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Seconds after which others take over the executions of a server that fell silent [default: 10]
     #[arg(long, env = "FERMATA_LEASE_SECONDS", value_name = "N")]
     lease_seconds: Option<u64>,
+    /// For tests of servers whose clocks differ: this one's is ahead by so much
+    #[arg(long, value_name = "MS", hide = true, default_value_t = 0)]
+    clock_ahead_ms: u64,
     /// Cores of each logical machine [default: this computer's cores divided by --machines]
     #[arg(long, env = "FERMATA_CORES", value_name = "N")]
     cores: Option<usize>,

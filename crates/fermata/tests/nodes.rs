@@ -40,6 +40,17 @@ def handler(event, context):
     return {"$fermata": {"wait": {"asks": asks, "until": {"any": [op]}, "state": 1}}}
 "#;
 
+/// Shows a callback token as its status, and answers with what answered it.
+const TOKEN: &str = r#"
+def handler(event, context):
+    turn = event["$fermata"]
+    if turn["state"] is not None:
+        return turn["resolved"][0]["ok"]
+    op = turn["next_op"]
+    return {"$fermata": {"wait": {"asks": [{"op": op, "token": {}}], "until": {"any": [op]},
+                                  "state": 1, "status": turn["tokens"][0]}}}
+"#;
+
 /// What servers lose sight of each other say, and rightly.
 const OF_A_LOSS: [&str; 9] = [
     "leases",
@@ -54,18 +65,26 @@ const OF_A_LOSS: [&str; 9] = [
 ];
 
 fn serve(url: &str, name: &str, lease: &str) -> Server {
-    let mut server =
-        Server::dev(&["--store", url, "--node", name, "--lease-seconds", lease, "--cores", "1"]);
+    serve_with(url, name, lease, &[])
+}
+
+fn serve_with(url: &str, name: &str, lease: &str, more: &[&str]) -> Server {
+    let flags = ["--store", url, "--node", name, "--lease-seconds", lease, "--cores", "1"];
+    let mut server = Server::dev(&[&flags, more].concat());
     OF_A_LOSS.iter().for_each(|text| server.announce(text));
     server
 }
 
 /// Two servers that begin at the same moment.
 fn pair(urls: [&str; 2], lease: &str) -> [Server; 2] {
-    let start = |url: &str, name: &str| serve(url, name, lease);
+    pair_with(urls, lease, &[])
+}
+
+/// The same with more flags for the second one.
+fn pair_with(urls: [&str; 2], lease: &str, more: &[&str]) -> [Server; 2] {
     let pair = std::thread::scope(|scope| {
-        let other = scope.spawn(|| start(urls[1], "b"));
-        [start(urls[0], "a"), other.join().unwrap()]
+        let other = scope.spawn(|| serve_with(urls[1], "b", lease, more));
+        [serve(urls[0], "a", lease), other.join().unwrap()]
     });
     eventually("each has its share", || {
         partitions(&pair[0]) == BTreeMap::from([("a".to_owned(), 8), ("b".to_owned(), 8)])
@@ -301,6 +320,44 @@ fn each_server_has_its_share_and_answers_for_all() {
         servers[1].ok(&["executions", "signal", &name, "n", "\"end\""]);
         assert_eq!(servers[1].ok(&["executions", "wait", &name]).trim(), "[]");
     }
+}
+
+#[test]
+fn clocks_that_differ_cost_no_lease_and_tokens_are_answered_at_either_server() {
+    let url = cluster::fresh_url();
+    let mut servers = pair_with([&url, &url], "3", &["--clock-ahead-ms", "120000"]);
+    let folder = tempfile::tempdir().unwrap();
+    deploy(&servers, folder.path(), &[("asker.py", TOKEN), ("sleeper.py", SLEEPER)]);
+    let both = BTreeMap::from([("a".to_owned(), 8), ("b".to_owned(), 8)]);
+    let waiting = one_of_each(&servers, "asker", "asker", "0");
+    for (index, name) in waiting.iter().enumerate() {
+        let token = || show(&servers[index], name).unwrap()["custom_status"].clone();
+        eventually("it shows its token", || token().is_string());
+        let token = token();
+        let other = &servers[1 - index];
+        other.ok(&["executions", "succeed", token.as_str().unwrap(), "5"]);
+        assert_eq!(servers[index].ok(&["executions", "wait", name]).trim(), "5");
+        let again = other.run(&["executions", "succeed", token.as_str().unwrap(), "6"]);
+        assert_eq!(again.code, 3, "{again:?}");
+    }
+    // A timer is reckoned by the clock of who has the execution, however far that is ahead.
+    for name in one_of_each(&servers, "sleeper", "short", "300") {
+        assert_eq!(servers[0].ok(&["executions", "wait", &name]).trim(), "\"awake\"");
+    }
+    // Longer than a lease, by either clock.
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        assert_eq!(partitions(&servers[0]), both, "neither takes what the other has");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for server in &servers {
+        assert_eq!(metric(server, "fermata_leases_total{event=\"fenced\"}"), 0);
+    }
+    // What the slow one set for later is due at once for the fast one, and woken once.
+    let asleep = one_of_each(&servers, "sleeper", "long", "100000");
+    servers[0].kill();
+    assert_eq!(servers[1].ok(&["executions", "wait", &asleep[0]]).trim(), "\"awake\"");
+    assert_eq!(show(&servers[1], &asleep[1]).unwrap()["status"], "suspended");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The one clock of a node.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::Timestamp;
 
@@ -18,6 +18,13 @@ impl Clock {
     pub fn new() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { wall: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), start: Instant::now() }
+    }
+
+    /// A clock that is wrong by that much.
+    #[must_use]
+    pub fn ahead(self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Self { wall: self.wall.saturating_add(by), ..self }
     }
 
     /// The present time.

@@ -38,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) store: Address,
     pub(crate) naming: Naming,
+    pub(crate) clock_ahead: Duration,
     pub(crate) cores: usize,
     pub(crate) memory: Bytes64,
     pub(crate) swap: Option<SwapOptions>,
@@ -199,6 +200,7 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
     Ok(Config {
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
         naming,
+        clock_ahead: Duration::from_millis(args.clock_ahead_ms),
         store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
         data,
         cores: args.cores.or(file.cores).unwrap_or_else(|| (cores_here / per_machine).max(1)),

@@ -51,7 +51,7 @@ pub(crate) fn start(
     let opened = config.store.open(options);
     let store = opened.with_context(|| format!("open the store {}", config.store))?;
     let policy = policy::by_name(&config.policy).context("find the policy")?;
-    let clock = Clock::new();
+    let clock = Clock::new().ahead(config.clock_ahead);
     let settings = Settings {
         clock,
         data: config.data.clone(),
