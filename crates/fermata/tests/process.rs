@@ -9,8 +9,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use support::{Server, eventually, guest};
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
@@ -291,24 +293,55 @@ fn what_a_killed_server_left_is_removed_before_the_next_one_begins() {
     let file = write(server.data(), "app.py", text);
     server.ok(&["deploy", &file]);
     server.ok(&["invoke", "app", "--class", "critical"]);
-    let old = warden(&server).unwrap();
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &old]).status().is_ok());
-    // Stopped before the kill it would go on by it: the kernel wakes orphans.
-    server.kill();
-    signal("-STOP");
-    // It comes to its work late: a server that did not wait for it would lose its own sandboxes.
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_secs(1));
-            signal("-CONT");
-        });
-        let server = server.kill_and_restart();
-        let invoke = || server.ok(&["invoke", "app", "--class", "critical"]);
-        eventually("the old one has ended", || {
-            invoke();
-            // Then it has no words, even where nobody has asked yet how it ended.
-            std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default().is_empty()
-        });
-        invoke();
+    // It comes to its work late: a server that did not wait for it would lose its own sandboxes. Now and
+    // then it is done before it can be stopped.
+    let mut old = None;
+    for _ in 0..20 {
+        old = kill_and_stop_the_warden(&mut server);
+        if old.is_some() {
+            break;
+        }
+        server = server.kill_and_restart();
+    }
+    let old = old.expect("a warden is stopped at its work");
+    let server = std::thread::scope(|scope| {
+        let next = scope.spawn(|| server.kill_and_restart());
+        eventually("the next one waits", || is_waited_for(old));
+        kill(old, Signal::SIGCONT).unwrap();
+        next.join().unwrap()
     });
+    // Then it has no words, even where nobody has asked yet how it ended.
+    assert!(std::fs::read(format!("/proc/{old}/cmdline")).unwrap_or_default().is_empty());
+    for _ in 0..3 {
+        server.ok(&["invoke", "app", "--class", "critical"]);
+    }
+}
+
+/// Kills the server; its warden, where that could be stopped before it had ended.
+fn kill_and_stop_the_warden(server: &mut Server) -> Option<Pid> {
+    let warden = Pid::from_raw(warden(server).unwrap().parse().unwrap());
+    let is_killed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Once would not do: by the server's end the kernel wakes whom that orphans.
+        scope.spawn(|| {
+            while !is_killed.load(Ordering::Relaxed) && kill(warden, Signal::SIGSTOP).is_ok() {
+                std::hint::spin_loop();
+            }
+        });
+        server.kill();
+        is_killed.store(true, Ordering::Relaxed);
+    });
+    let stat = std::fs::read_to_string(format!("/proc/{warden}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')).then_some(warden)
+}
+
+/// Whether somebody waits for a lock that this process has.
+fn is_waited_for(process: Pid) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let id = process.to_string();
+    let lines: Vec<Vec<&str>> =
+        locks.lines().map(|line| line.split_whitespace().collect()).collect();
+    let holds = |line: &&Vec<&str>| line.get(1) != Some(&"->") && line.get(4) == Some(&&*id);
+    let waits = |number| lines.iter().any(|line| line[..2] == [number, "->"]);
+    lines.iter().find(holds).is_some_and(|held| waits(held[0]))
 }
