@@ -80,7 +80,7 @@ impl Node {
         let first_key = first_tenant_and_key(&*store, settings, &clock)?;
         let catalog = Catalog::load(&*store, &settings.data, settings.payload_bytes_max)?;
 
-        let (mailbox, messages) = control::Mailbox::new();
+        let (mailbox, messages) = control::Mailbox::new(tokio::runtime::Handle::current());
         let (writer_tx, writer_rx) = mpsc::channel();
         let (executions_tx, executions_rx) = mpsc::channel();
         let (keeper_tx, keeper_rx) = mpsc::channel();

@@ -10,6 +10,7 @@ use std::thread::{self, Thread};
 
 use model::Timestamp;
 use runtime::Clock;
+use tokio::runtime::Handle;
 
 use super::{Control, Message};
 
@@ -30,6 +31,8 @@ struct Shared {
     state: Mutex<Option<State>>,
     /// The control thread, once there is one.
     owner: OnceLock<Thread>,
+    /// What replies may spawn tasks on, whichever thread gives them.
+    tokio: Handle,
 }
 
 struct State {
@@ -51,9 +54,9 @@ pub(super) enum Turn {
 
 impl Mailbox {
     /// What is sent before [`run`](Self::run) waits for it.
-    pub(crate) fn new() -> (Self, Receiver<Message>) {
+    pub(crate) fn new(tokio: Handle) -> (Self, Receiver<Message>) {
         let (sender, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared { state: Mutex::default(), owner: OnceLock::new() });
+        let shared = Arc::new(Shared { state: Mutex::default(), owner: OnceLock::new(), tokio });
         (Self { inbox: sender, shared }, inbox)
     }
 
@@ -95,6 +98,7 @@ impl Mailbox {
         // left behind is for the control thread to see.
         let Ok(mut guard) = self.shared.state.try_lock() else { return false };
         let Some(state) = guard.as_mut() else { return false };
+        let _inside = self.shared.tokio.enter();
         match state.control.turn(&state.inbox, VISIT_MAX) {
             Turn::Idle(due) => match (due, state.sleeps_until) {
                 (Some(due), Some(until)) => due >= until,
