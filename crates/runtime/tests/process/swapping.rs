@@ -130,6 +130,11 @@ fn one_wanted_back_on_its_way_out_and_one_that_runs_stay() {
         )
     });
     println!("{end:?}");
+    // Where it was on its way out, it goes on when it is told that it can.
+    if house.events(id).iter().any(|event| matches!(event, Event::Blocked { .. })) {
+        house.wait_for(id, |event| matches!(event, Event::Unblocked { .. }));
+        house.executor.resume(id);
+    }
     house.executor.swap_out(id);
     house.wait_for(
         id,
