@@ -136,7 +136,7 @@ fn limit(folder: &Path) -> anyhow::Result<String> {
 fn many(folder: &Path, count: usize) -> anyhow::Result<(f64, f64)> {
     const SMALL: &str = "0 1000000000 1 3";
     let slots = u32::try_from(count).context("count the slots")?.min(10_000);
-    let lab = Lab::open(folder, 2_048, Coding::Plain, slots)?;
+    let lab = Lab::open(folder, 64 + u64::from(slots) / 5, Coding::Plain, slots)?;
     let ids: Vec<InvocationId> = (0..count).map(|_| lab.start(SMALL.into())).collect();
     for id in &ids {
         // It sleeps between its rounds, so it may rest already.
@@ -165,7 +165,9 @@ fn many(folder: &Path, count: usize) -> anyhow::Result<(f64, f64)> {
 
 fn killed(folder: &Path, quick: bool) -> anyhow::Result<Killed> {
     let memory_mib: u64 = if quick { 128 } else { 512 };
-    let (memory, swap) = ((memory_mib * MIB).to_string(), (8 * memory_mib * MIB).to_string());
+    // The functions below hold twice the memory.
+    let swap_bytes = 3 * memory_mib * MIB;
+    let (memory, swap) = ((memory_mib * MIB).to_string(), swap_bytes.to_string());
     let swap_folder = folder.join("swap-killed");
     std::fs::create_dir_all(&swap_folder).context("make the swap folder")?;
     let swap_dir = swap_folder.to_str().context("the folder's name is UTF-8")?.to_owned();
@@ -209,7 +211,6 @@ fn killed(folder: &Path, quick: bool) -> anyhow::Result<Killed> {
     drop(runtime);
     let files_left = std::fs::read_dir(&swap_folder).context("look into the folder")?.count();
     // The kernel frees the blocks when the last of the process is gone.
-    let swap_bytes = 8 * memory_mib * MIB;
     let end = Instant::now() + Duration::from_secs(20);
     let missing = loop {
         let missing = i64::try_from(free_before)? - i64::try_from(disk_free(folder)?)?;
