@@ -124,7 +124,10 @@ fn bench_start_times_starts_round_trips_and_calls_a_second() {
     let (figures, stdout, _) = figures(&["bench", "start", "--quick", "--connections", "4"]);
     check_origin(&figures);
     check_micros(&figures["wasm"]);
+    check_micros(&figures["wasm_awake"]);
     check_micros(&figures["wasm_first_call"]);
+    check_micros(&figures["bare_round_trip"]["apart"]);
+    check_micros(&figures["bare_round_trip"]["awake"]);
     check_micros(&figures["warm_round_trip"]);
     assert_eq!(figures["python_cold"].is_object(), has_python(), "{figures:#}");
     for server in ["fermata_wasm", "bare_axum"] {

@@ -362,7 +362,9 @@ fn clocks_that_differ_cost_no_lease_and_tokens_are_answered_at_either_server() {
     }
     servers[0].kill();
     let other = &servers[1];
-    eventually("it is awake at the other", || status(other, &asleep[0]) == Some("succeeded".into()));
+    eventually("it is awake at the other", || {
+        status(other, &asleep[0]) == Some("succeeded".into())
+    });
     assert_eq!(status(other, &asleep[1]), Some("suspended".into()));
 }
 

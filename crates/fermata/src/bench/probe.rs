@@ -72,7 +72,7 @@ impl Probe<'_> {
             let (mut in_platform, mut trips) = (Latencies::default(), Latencies::default());
             let mut connection = Connection::open(self.address).await?;
             for function in &self.functions {
-                tokio::time::sleep(self.gap).await;
+                pause(self.gap).await;
                 let request = invoke(self.address, function, self.class, Bytes::from_static(b"0"));
                 let (sent, sent_nanos) = (Instant::now(), monotonic_nanos());
                 let answer = connection.send(request).await?;
@@ -89,17 +89,19 @@ impl Probe<'_> {
     }
 }
 
-/// Calls one function that many times over one connection, one after another without a pause.
+/// Calls one function that many times over one connection, with a pause before each.
 pub(crate) fn round_trips(
     address: SocketAddr,
     function: &str,
     class: &str,
     calls: usize,
+    gap: Duration,
 ) -> anyhow::Result<Micros> {
     on_own_thread(async || {
         let mut trips = Latencies::default();
         let mut connection = Connection::open(address).await?;
         for _ in 0..calls {
+            pause(gap).await;
             let request = invoke(address, function, class, Bytes::from_static(b"{}"));
             let sent = Instant::now();
             let answer = connection.send(request).await?;
@@ -108,6 +110,12 @@ pub(crate) fn round_trips(
         }
         Micros::of(&trips)
     })
+}
+
+async fn pause(gap: Duration) {
+    if !gap.is_zero() {
+        tokio::time::sleep(gap).await;
+    }
 }
 
 /// Runs the future on a thread of raised priority.

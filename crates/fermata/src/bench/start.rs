@@ -48,8 +48,11 @@ impl Amounts {
     }
 }
 
-/// Time between calls: a calm machine.
+/// Time between calls: a calm machine, whose processors sleep before each.
 const GAP: Duration = Duration::from_micros(2_300);
+
+/// No time between them: the processors are awake, and nothing waits for anything else.
+const NO_GAP: Duration = Duration::ZERO;
 
 #[derive(Clone, Debug, Serialize)]
 struct Figures {
@@ -57,6 +60,8 @@ struct Figures {
     origin: Origin,
     /// From the request's sending to the handler's first instruction; each call has a new instance.
     wasm: Probed,
+    /// The same, each call right after the answer to the one before.
+    wasm_awake: Probed,
     /// The same for functions that were never called before.
     wasm_first_call: Probed,
     /// The same: no process runs that version yet.
@@ -67,8 +72,18 @@ struct Figures {
     python_warm: Option<Probed>,
     /// An empty Wasm function over HTTP on loopback, one call after another.
     warm_round_trip: Micros,
+    bare_round_trip: BareRoundTrip,
     calls_per_s: CallsPerSecond,
     notes: Vec<String>,
+}
+
+/// What this machine asks for a request that nothing is done for, by an axum handler.
+#[derive(Clone, Debug, Serialize)]
+struct BareRoundTrip {
+    /// As far apart as the starts are.
+    apart: Micros,
+    /// One after another.
+    awake: Micros,
 }
 
 /// Answers a second in a closed loop, all by the same client.
@@ -95,7 +110,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         amounts,
     };
     let mut notes = Vec::new();
-    let (wasm, wasm_first_call, warm_round_trip) = bench.wasm()?;
+    let Wasm { wasm, wasm_awake, wasm_first_call, warm_round_trip } = bench.wasm()?;
+    let bare_round_trip = bench.bare_round_trip()?;
     let python = bench.python()?;
     let (python_cold, python_warm) = match python {
         Ok((cold, warm)) => (Some(cold), Some(warm)),
@@ -109,10 +125,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let figures = Figures {
         origin,
         wasm,
+        wasm_awake,
         wasm_first_call,
         python_cold,
         python_warm,
         warm_round_trip,
+        bare_round_trip,
         calls_per_s,
         notes,
     };
@@ -126,18 +144,36 @@ struct Bench<'a> {
     amounts: Amounts,
 }
 
+/// See [`Figures`].
+struct Wasm {
+    wasm: Probed,
+    wasm_awake: Probed,
+    wasm_first_call: Probed,
+    warm_round_trip: Micros,
+}
+
 impl Bench<'_> {
-    fn wasm(&self) -> anyhow::Result<(Probed, Probed, Micros)> {
+    fn wasm(&self) -> anyhow::Result<Wasm> {
         let refused = |reason| anyhow::anyhow!("Wasm is refused: {reason}");
         let first = self.deploy(Runtime::Wasm, Task::Clock, self.amounts.cold)?.map_err(refused)?;
         // One more function takes what only the very first call of a platform pays.
         let warm_up = self.deploy(Runtime::Wasm, Task::Empty, 1)?.map_err(refused)?;
         let address = self.platform.address();
-        round_trips(address, &warm_up[0], TOP, 20).context("call the empty function")?;
-        let first_call = self.probe(first.iter().map(String::as_str).collect())?;
-        let again = self.probe(vec![first[0].as_str(); self.amounts.wasm])?;
-        let trips = round_trips(address, &warm_up[0], TOP, self.amounts.round_trips)?;
-        Ok((again, first_call, trips))
+        round_trips(address, &warm_up[0], TOP, 20, NO_GAP).context("call the empty function")?;
+        let wasm_first_call = self.probe(first.iter().map(String::as_str).collect(), GAP)?;
+        let again = |gap| self.probe(vec![first[0].as_str(); self.amounts.wasm], gap);
+        let (wasm, wasm_awake) = (again(GAP)?, again(NO_GAP)?);
+        let trips = self.amounts.round_trips;
+        let warm_round_trip = round_trips(address, &warm_up[0], TOP, trips, NO_GAP)?;
+        Ok(Wasm { wasm, wasm_awake, wasm_first_call, warm_round_trip })
+    }
+
+    fn bare_round_trip(&self) -> anyhow::Result<BareRoundTrip> {
+        let server = self.bare_server()?;
+        let trips = |calls, gap| round_trips(server.address(), "empty", TOP, calls, gap);
+        trips(20, NO_GAP).context("call the bare server")?;
+        let apart = trips(self.amounts.wasm, GAP)?;
+        Ok(BareRoundTrip { apart, awake: trips(self.amounts.round_trips, NO_GAP)? })
     }
 
     fn python(&self) -> anyhow::Result<Result<(Probed, Probed), String>> {
@@ -145,8 +181,8 @@ impl Bench<'_> {
             Ok(names) => names,
             Err(reason) => return Ok(Err(reason)),
         };
-        let cold = self.probe(names.iter().map(String::as_str).collect())?;
-        let warm = self.probe(vec![names[0].as_str(); self.amounts.cold * 5])?;
+        let cold = self.probe(names.iter().map(String::as_str).collect(), GAP)?;
+        let warm = self.probe(vec![names[0].as_str(); self.amounts.cold * 5], GAP)?;
         Ok(Ok((cold, warm)))
     }
 
@@ -169,9 +205,9 @@ impl Bench<'_> {
         Ok(Ok(names))
     }
 
-    fn probe(&self, functions: Vec<&str>) -> anyhow::Result<Probed> {
+    fn probe(&self, functions: Vec<&str>, gap: Duration) -> anyhow::Result<Probed> {
         let first = functions.first().copied().unwrap_or_default().to_owned();
-        let probe = Probe { address: self.platform.address(), functions, class: TOP, gap: GAP };
+        let probe = Probe { address: self.platform.address(), functions, class: TOP, gap };
         probe.run().with_context(|| format!("call {first}"))
     }
 
@@ -236,6 +272,7 @@ fn show(figures: &Figures) {
     };
     let starts = [
         ("Wasm, a new instance each time", Some(&figures.wasm)),
+        ("Wasm, right after an answer", Some(&figures.wasm_awake)),
         ("Wasm, first call of a function", Some(&figures.wasm_first_call)),
         ("Python, cold", figures.python_cold.as_ref()),
         ("Python, warm", figures.python_warm.as_ref()),
@@ -245,6 +282,8 @@ fn show(figures: &Figures) {
         push(name, &probed.start, Some(&probed.in_platform));
     }
     push("whole round trip, empty Wasm", &figures.warm_round_trip, None);
+    push("the same, bare axum", &figures.bare_round_trip.awake, None);
+    push("bare axum, calls apart", &figures.bare_round_trip.apart, None);
     println!("from a request's sending to its handler's first instruction, on a calm machine:\n");
     println!("{}", layout(&rows, 1, Style::for_stdout()));
     let CallsPerSecond { connections, fermata_wasm, bare_axum, wasmtime_serve } =

@@ -73,7 +73,7 @@
   (core func $new-fields (canon lower (func $types "[constructor]fields")))
   (core func $new-response (canon lower (func $types "[constructor]outgoing-response")))
   (core func $set-response (canon lower (func $types "[static]response-outparam.set")
-    (memory $memory "memory") (realloc (func $memory "realloc"))))
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core func $drop-request (canon resource.drop $incoming-request))
 
   (core module $Main
