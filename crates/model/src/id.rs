@@ -50,7 +50,7 @@ pub struct KeyId(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u32);
 
-/// A machine: `machine-0`.
+/// A machine: `machine-0`. Numbered from 0 without large gaps: the number is an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MachineId(pub u32);
 

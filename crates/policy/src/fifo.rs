@@ -1,6 +1,7 @@
 //! First come, first served: at the shard and on the machine, to the end, whatever the class.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::machine::ScheduledMachine;
 use crate::options::{CoreRule, Options, PollCount, QueueRule};
@@ -10,7 +11,7 @@ use crate::{Machine, MachineConfig, Policy, Shard, ShardConfig};
 /// The simplest baseline. Places on the least loaded of k polled machines.
 #[derive(Clone, Debug)]
 pub struct Fifo {
-    options: Options,
+    options: Arc<Options>,
 }
 
 impl Fifo {
@@ -18,14 +19,14 @@ impl Fifo {
     #[must_use]
     pub fn new(k: usize) -> Self {
         Self {
-            options: Options {
+            options: Arc::new(Options {
                 k,
                 idle_list: false,
                 poll_count: PollCount::All,
                 queue_rule: QueueRule::FirstCome,
                 core_rule: CoreRule::FirstCome,
                 ..Options::default()
-            },
+            }),
         }
     }
 }
@@ -42,10 +43,10 @@ impl Policy for Fifo {
     }
 
     fn shard(&self, config: ShardConfig) -> Box<dyn Shard> {
-        Box::new(PlacingShard::new(&config, self.options.clone()))
+        Box::new(PlacingShard::new(&config, (*self.options).clone()))
     }
 
     fn machine(&self, config: MachineConfig) -> Box<dyn Machine> {
-        Box::new(ScheduledMachine::new(config, self.options.clone()))
+        Box::new(ScheduledMachine::new(config, Arc::clone(&self.options)))
     }
 }

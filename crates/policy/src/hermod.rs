@@ -2,6 +2,7 @@
 //! least loaded of k polled machines, early binding, processor sharing; price classes ignored.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::machine::ScheduledMachine;
 use crate::options::{CoreRule, Options, PollCount, QueueRule};
@@ -11,7 +12,7 @@ use crate::{Machine, MachineConfig, Policy, Shard, ShardConfig};
 /// The baseline that treats all functions equally.
 #[derive(Clone, Debug)]
 pub struct Hermod {
-    options: Options,
+    options: Arc<Options>,
 }
 
 impl Hermod {
@@ -19,14 +20,14 @@ impl Hermod {
     #[must_use]
     pub fn new(k: usize) -> Self {
         Self {
-            options: Options {
+            options: Arc::new(Options {
                 k,
                 idle_list: false,
                 poll_count: PollCount::All,
                 queue_rule: QueueRule::FirstCome,
                 core_rule: CoreRule::Shared,
                 ..Options::default()
-            },
+            }),
         }
     }
 }
@@ -43,10 +44,10 @@ impl Policy for Hermod {
     }
 
     fn shard(&self, config: ShardConfig) -> Box<dyn Shard> {
-        Box::new(PlacingShard::new(&config, self.options.clone()))
+        Box::new(PlacingShard::new(&config, (*self.options).clone()))
     }
 
     fn machine(&self, config: MachineConfig) -> Box<dyn Machine> {
-        Box::new(ScheduledMachine::new(config, self.options.clone()))
+        Box::new(ScheduledMachine::new(config, Arc::clone(&self.options)))
     }
 }

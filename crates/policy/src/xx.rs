@@ -1,6 +1,7 @@
 //! Fermata's policy (paper XX, section 3; DESIGN section 4).
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::machine::ScheduledMachine;
 pub use crate::options::{CoreRule, Options, PollCount, QueueRule};
@@ -16,14 +17,14 @@ use crate::{Machine, MachineConfig, Policy, Shard, ShardConfig};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Xx {
-    options: Options,
+    options: Arc<Options>,
 }
 
 impl Xx {
     /// With these choices; `Xx::default()` has the settled ones.
     #[must_use]
-    pub const fn new(options: Options) -> Self {
-        Self { options }
+    pub fn new(options: Options) -> Self {
+        Self { options: Arc::new(options) }
     }
 
     /// The settled choices, but functions take turns inside their class.
@@ -42,10 +43,10 @@ impl Policy for Xx {
     }
 
     fn shard(&self, config: ShardConfig) -> Box<dyn Shard> {
-        Box::new(PlacingShard::new(&config, self.options.clone()))
+        Box::new(PlacingShard::new(&config, (*self.options).clone()))
     }
 
     fn machine(&self, config: MachineConfig) -> Box<dyn Machine> {
-        Box::new(ScheduledMachine::new(config, self.options.clone()))
+        Box::new(ScheduledMachine::new(config, Arc::clone(&self.options)))
     }
 }

@@ -9,7 +9,6 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 
 use model::ClassId;
 
@@ -20,16 +19,20 @@ use crate::order::Order;
 pub(super) struct Cores {
     rule: CoreRule,
     count: usize,
-    lanes: Vec<ReadyLane>,
+    lanes: Vec<Lane>,
     /// Bit n: something is ready in lane n.
     ready: u32,
-    /// By lane, the youngest of each first: the first of all is the victim.
-    running: BTreeSet<(usize, Reverse<Order>)>,
+    /// Bit n: something of lane n holds a core.
+    holding: u32,
+    /// How many hold one.
+    running: usize,
 }
 
-/// The functions of one lane that want a core.
+/// The functions of one lane that want a core or hold one.
 #[derive(Debug, Default)]
-struct ReadyLane {
+struct Lane {
+    /// Those that hold one: the youngest of them is the victim.
+    running: BTreeSet<Order>,
     /// Those that lost their core, the last of them at the head: taking a core away and giving it
     /// back changes nothing in the order inside a class.
     preempted: Vec<Order>,
@@ -53,12 +56,12 @@ impl Cores {
             CoreRule::FirstCome => (cores, 1),
             CoreRule::Shared => (usize::MAX, 1),
         };
-        let lanes = (0..lanes).map(|_| ReadyLane::default()).collect();
-        Self { rule, count, lanes, ready: 0, running: BTreeSet::new() }
+        let lanes = (0..lanes).map(|_| Lane::default()).collect();
+        Self { rule, count, lanes, ready: 0, holding: 0, running: 0 }
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running.len()
+        self.running
     }
 
     /// Wants a core.
@@ -80,26 +83,30 @@ impl Cores {
 
     /// Gives its core back.
     pub(super) fn release(&mut self, order: Order, class: ClassId) {
-        let held = self.running.remove(&(self.lane(class), Reverse(order)));
+        let lane = self.lane(class);
+        let held = self.lanes[lane].running.remove(&order);
         assert!(held, "{} gives back a core that it does not hold", order.id);
+        self.note_loss(lane);
     }
 
     /// Goes on holding its core, in another class.
     pub(super) fn reclass_running(&mut self, order: Order, from: ClassId, to: ClassId) {
         self.release(order, from);
-        self.running.insert((self.lane(to), Reverse(order)));
+        self.hold(order, self.lane(to));
     }
 
     /// The next core that changes hands, if any must.
     pub(super) fn next_grant(&mut self) -> Option<Grant> {
-        let top = usize::try_from(self.ready.checked_ilog2()?).expect("a bit's index is small");
+        let top = lane_of_bit(self.ready.checked_ilog2()?);
         let mut from = None;
-        if self.running.len() >= self.count {
-            let &(lane, Reverse(victim)) = self.running.first()?;
+        if self.running >= self.count {
+            let lane = lane_of_bit(self.holding.trailing_zeros());
             if lane >= top {
                 return None;
             }
-            self.running.pop_first();
+            let victim = self.lanes[lane].running.pop_last();
+            let victim = victim.expect("its bit says that something holds a core");
+            self.note_loss(lane);
             match self.rule {
                 // Its turns say where it stands.
                 CoreRule::Turns => {}
@@ -114,17 +121,32 @@ impl Cores {
         let to = ready.preempted.pop().or_else(|| ready.others.pop_first());
         let to = to.expect("its bit says that something is ready");
         self.note_ready(top);
-        self.running.insert((top, Reverse(to)));
+        self.hold(to, top);
         Some(Grant { to, from })
     }
 
     /// Of each function that holds a core and whose class has another that wants one: itself, and
     /// how many turns the head of those others had.
     pub(super) fn rivals(&self) -> impl Iterator<Item = (Order, u64)> {
-        self.running.iter().filter_map(|&(lane, Reverse(holder))| {
-            let head = self.lanes[lane].others.first()?;
-            Some((holder, head.turns))
+        self.lanes.iter().flat_map(|lane| {
+            let head = lane.others.first();
+            let pair = move |holder: &Order| Some((*holder, head?.turns));
+            lane.running.iter().rev().filter_map(pair)
         })
+    }
+
+    fn hold(&mut self, order: Order, lane: usize) {
+        self.lanes[lane].running.insert(order);
+        self.holding |= 1 << lane;
+        self.running += 1;
+    }
+
+    /// One that held a core in that lane is gone from it.
+    fn note_loss(&mut self, lane: usize) {
+        self.running -= 1;
+        if self.lanes[lane].running.is_empty() {
+            self.holding &= !(1 << lane);
+        }
     }
 
     fn note_ready(&mut self, lane: usize) {
@@ -140,4 +162,8 @@ impl Cores {
             CoreRule::FirstCome | CoreRule::Shared => 0,
         }
     }
+}
+
+fn lane_of_bit(bit: u32) -> usize {
+    usize::try_from(bit).expect("a bit's index is small")
 }

@@ -14,10 +14,12 @@
 mod cores;
 mod dispatcher;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use hashbrown::HashMap;
 use model::{Bytes64, ClassId, InvocationId, ShardId, Timestamp};
 
 use self::cores::{Cores, Grant};
@@ -33,10 +35,11 @@ use crate::{Lane, Machine, MachineConfig};
 /// The machine of every policy here; its [`Options`] make the difference.
 #[derive(Debug)]
 pub(crate) struct ScheduledMachine {
-    options: Options,
+    options: Arc<Options>,
     admission_max: usize,
-    functions: BTreeMap<InvocationId, Function>,
-    lanes: Vec<Lane>,
+    /// Only looked up in, never gone through: its order is not the same in two runs.
+    functions: HashMap<InvocationId, Function>,
+    lanes: Vec<Counts>,
     /// Functions that are not blocked: they count for admission.
     active: usize,
     cores: Cores,
@@ -46,6 +49,21 @@ pub(crate) struct ScheduledMachine {
     turned_away: BTreeSet<ShardId>,
     /// When the next turn ends.
     turn_due: Option<Timestamp>,
+}
+
+/// A [`Lane`], half as large: every poll reads all of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    waiting: u32,
+    running: u32,
+    preempted: u32,
+    blocked: u32,
+}
+
+impl Counts {
+    const fn all(self) -> u32 {
+        self.waiting + self.running + self.preempted + self.blocked
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +99,12 @@ enum State {
 }
 
 impl ScheduledMachine {
-    pub(crate) fn new(config: MachineConfig, options: Options) -> Self {
+    pub(crate) fn new(config: MachineConfig, options: Arc<Options>) -> Self {
         let classes = config.prices.len();
         Self {
             admission_max: config.admission_max,
-            functions: BTreeMap::new(),
-            lanes: alloc::vec![Lane::default(); classes],
+            functions: HashMap::new(),
+            lanes: alloc::vec![Counts::default(); classes],
             active: 0,
             cores: Cores::new(options.core_rule, config.cores, classes),
             dispatcher: Dispatcher::new(config.id, config.shards, config.seed),
@@ -144,7 +162,7 @@ impl ScheduledMachine {
         };
         self.functions.insert(job.id, function);
         self.active += 1;
-        self.count(job.class, State::Waiting, usize::wrapping_add);
+        self.count(job.class, State::Waiting, u32::wrapping_add);
         self.cores.want(order, job.class);
     }
 
@@ -174,7 +192,7 @@ impl ScheduledMachine {
             self.leave_cores(&function);
             self.active -= 1;
         }
-        self.count(function.job.class, function.state, usize::wrapping_sub);
+        self.count(function.job.class, function.state, u32::wrapping_sub);
     }
 
     fn boost(&mut self, id: InvocationId, class: ClassId) {
@@ -193,8 +211,8 @@ impl ScheduledMachine {
             }
             State::Blocked => {}
         }
-        self.count(before, state, usize::wrapping_sub);
-        self.count(class, state, usize::wrapping_add);
+        self.count(before, state, u32::wrapping_sub);
+        self.count(class, state, u32::wrapping_add);
     }
 
     /// Gives cores to those who must have them.
@@ -317,10 +335,10 @@ impl ScheduledMachine {
     }
 
     fn load(&self, class: ClassId) -> Load {
-        let all = |lane: &Lane| lane.waiting + lane.running + lane.preempted + lane.blocked;
+        let same_or_higher = self.lanes.iter().skip(usize::from(class.0));
         Load {
             functions: self.functions.len(),
-            same_or_higher: self.lanes.iter().skip(usize::from(class.0)).map(all).sum(),
+            same_or_higher: same_or_higher.map(|lane| size(lane.all())).sum(),
             room: self.why_no_room().is_none(),
             memory_free: self.memory.map_or(Bytes64(0), dispatcher::free),
         }
@@ -343,11 +361,11 @@ impl ScheduledMachine {
         let function = self.functions.get_mut(&id).expect("the caller has just seen it");
         let (class, before) = (function.job.class, function.state);
         function.state = state;
-        self.count(class, before, usize::wrapping_sub);
-        self.count(class, state, usize::wrapping_add);
+        self.count(class, before, u32::wrapping_sub);
+        self.count(class, state, u32::wrapping_add);
     }
 
-    fn count(&mut self, class: ClassId, state: State, change: fn(usize, usize) -> usize) {
+    fn count(&mut self, class: ClassId, state: State, change: fn(u32, u32) -> u32) {
         let lane = &mut self.lanes[usize::from(class.0)];
         let counter = match state {
             State::Waiting => &mut lane.waiting,
@@ -388,6 +406,16 @@ impl Machine for ScheduledMachine {
     }
 
     fn lanes(&self) -> Vec<Lane> {
-        self.lanes.clone()
+        let lane = |counts: &Counts| Lane {
+            waiting: size(counts.waiting),
+            running: size(counts.running),
+            preempted: size(counts.preempted),
+            blocked: size(counts.blocked),
+        };
+        self.lanes.iter().map(lane).collect()
     }
+}
+
+fn size(count: u32) -> usize {
+    usize::try_from(count).expect("a count of things in memory")
 }

@@ -1,6 +1,6 @@
 //! What a shard believes of the machines: who has room, who is on its idle list.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::time::Duration;
@@ -56,7 +56,7 @@ pub(super) struct IdleChoice {
 
 #[derive(Debug)]
 pub(super) struct Fleet {
-    machines: BTreeMap<MachineId, Record>,
+    machines: Records,
     /// Open or tight, in no order: to draw from.
     placeable: Vec<MachineId>,
     /// Full, in no order: to draw from.
@@ -84,10 +84,41 @@ impl Record {
     }
 }
 
+/// By the number of the machine: each message from or to one asks for its record, and in a large
+/// fleet every step of a search is a miss of the cache.
+#[derive(Debug, Default)]
+struct Records(Vec<Option<Record>>);
+
+impl Records {
+    fn index(machine: MachineId) -> usize {
+        usize::try_from(machine.0).expect("a machine's number is an index")
+    }
+
+    fn get(&self, machine: MachineId) -> Option<&Record> {
+        self.0.get(Self::index(machine))?.as_ref()
+    }
+
+    fn get_mut(&mut self, machine: MachineId) -> Option<&mut Record> {
+        self.0.get_mut(Self::index(machine))?.as_mut()
+    }
+
+    fn insert(&mut self, machine: MachineId, record: Record) {
+        let index = Self::index(machine);
+        if index >= self.0.len() {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(record);
+    }
+
+    fn remove(&mut self, machine: MachineId) -> Option<Record> {
+        self.0.get_mut(Self::index(machine))?.take()
+    }
+}
+
 impl Fleet {
     pub(super) fn new(machines: &[MachineId], idle_expiry: Option<Duration>) -> Self {
         let mut fleet = Self {
-            machines: BTreeMap::new(),
+            machines: Records::default(),
             placeable: Vec::new(),
             full: Vec::new(),
             idle: BTreeSet::new(),
@@ -113,14 +144,14 @@ impl Fleet {
 
     pub(super) fn lose(&mut self, machine: MachineId) {
         self.leave_idle_list(machine);
-        let Some(record) = self.machines.remove(&machine) else { return };
+        let Some(record) = self.machines.remove(machine) else { return };
         self.unlist(record.room, record.position);
     }
 
     /// The machine has room again, by its own word.
     pub(super) fn has_room(&mut self, machine: MachineId) {
         let backlog = self.backlog;
-        let Some(record) = self.machines.get(&machine) else { return };
+        let Some(record) = self.machines.get(machine) else { return };
         match record.room {
             Room::Full | Room::Asked => self.set_room(machine, Room::Tight(backlog)),
             Room::Open | Room::Tight(_) => {}
@@ -135,13 +166,13 @@ impl Fleet {
     /// It did not answer in time: it may be tried.
     pub(super) fn did_not_answer(&mut self, machine: MachineId) {
         let backlog = self.backlog;
-        if self.machines.get(&machine).is_some_and(|record| record.room == Room::Asked) {
+        if self.machines.get(machine).is_some_and(|record| record.room == Room::Asked) {
             self.set_room(machine, Room::Tight(backlog));
         }
     }
 
     pub(super) fn is_full(&self, machine: MachineId) -> bool {
-        self.machines.get(&machine).is_none_or(|record| record.room == Room::Full)
+        self.machines.get(machine).is_none_or(|record| record.room == Room::Full)
     }
 
     /// Nothing is held any more: whoever has room counts as open.
@@ -176,7 +207,7 @@ impl Fleet {
 
     /// A job was sent there: its copy in the idle list rises.
     pub(super) fn placed(&mut self, machine: MachineId) {
-        let Some(record) = self.machines.get_mut(&machine) else { return };
+        let Some(record) = self.machines.get_mut(machine) else { return };
         let before = record.idle_key(machine);
         if let Some(idle) = &mut record.idle {
             idle.functions += 1;
@@ -213,7 +244,7 @@ impl Fleet {
             return;
         }
         self.leave_idle_list(entry.machine);
-        let record = self.machines.get_mut(&entry.machine).expect("newer than its record");
+        let record = self.machines.get_mut(entry.machine).expect("newer than its record");
         record.version = entry.version;
         record.idle = Some(Idle { functions: entry.functions, memory_free: entry.memory_free });
         if record.is_placeable() {
@@ -228,7 +259,7 @@ impl Fleet {
     pub(super) fn leave_idle(&mut self, machine: MachineId, version: u64) {
         if self.is_newer(machine, version) {
             self.leave_idle_list(machine);
-            self.machines.get_mut(&machine).expect("newer than its record").version = version;
+            self.machines.get_mut(machine).expect("newer than its record").version = version;
         }
     }
 
@@ -239,23 +270,23 @@ impl Fleet {
                 return;
             }
             self.expiries.pop_front();
-            if self.machines.get(&machine).is_some_and(|record| record.version == version) {
+            if self.machines.get(machine).is_some_and(|record| record.version == version) {
                 self.leave_idle_list(machine);
             }
         }
     }
 
     fn is_newer(&self, machine: MachineId, version: u64) -> bool {
-        self.machines.get(&machine).is_some_and(|record| version > record.version)
+        self.machines.get(machine).is_some_and(|record| version > record.version)
     }
 
     fn is_tight(&self, machine: MachineId) -> bool {
         let tight = Room::Tight(self.backlog);
-        self.machines.get(&machine).is_some_and(|record| record.room == tight)
+        self.machines.get(machine).is_some_and(|record| record.room == tight)
     }
 
     fn leave_idle_list(&mut self, machine: MachineId) {
-        let Some(record) = self.machines.get_mut(&machine) else { return };
+        let Some(record) = self.machines.get_mut(machine) else { return };
         if let Some(key) = record.idle_key(machine) {
             self.idle.remove(&key);
             self.idle_machines -= 1;
@@ -264,7 +295,7 @@ impl Fleet {
     }
 
     fn set_room(&mut self, machine: MachineId, room: Room) {
-        let Some(record) = self.machines.get_mut(&machine) else { return };
+        let Some(record) = self.machines.get_mut(machine) else { return };
         let (before, position) = (record.room, record.position);
         if before == room {
             return;
@@ -281,7 +312,7 @@ impl Fleet {
         if let Some(list) = self.list_of(room) {
             list.push(machine);
             let last = list.len() - 1;
-            self.machines.get_mut(&machine).expect("looked up above").position = last;
+            self.machines.get_mut(machine).expect("looked up above").position = last;
         }
     }
 
@@ -299,7 +330,7 @@ impl Fleet {
         let Some(list) = self.list_of(room) else { return };
         list.swap_remove(position);
         if let Some(moved) = list.get(position).copied() {
-            let moved = self.machines.get_mut(&moved).expect("a listed machine has its record");
+            let moved = self.machines.get_mut(moved).expect("a listed machine has its record");
             moved.position = position;
         }
     }
