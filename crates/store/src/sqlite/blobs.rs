@@ -81,8 +81,7 @@ impl Blobs {
                 failed("read", &path, error)
             }
         })?;
-        hash.verify(&bytes)?;
-        Ok(bytes)
+        staging::whole(hash, bytes)
     }
 
     /// Removes every file whose name is not a hash in `used`, but for what is about to be.
@@ -118,8 +117,7 @@ impl Blobs {
         for hash in hashes {
             let from = path(root, *hash);
             let bytes = fs::read(&from).map_err(|error| failed("read", &from, error))?;
-            hash.verify(&bytes)?;
-            self.put(*hash, &bytes)?;
+            self.put(*hash, &staging::whole(*hash, bytes)?)?;
         }
         Ok(())
     }

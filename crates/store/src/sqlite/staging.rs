@@ -3,9 +3,9 @@
 //! A file is made when there is time for it, under a name in the folder `staged`, with room that is on
 //! the disk: what is written over that later is safe without a word in the file system's journal, which
 //! halves the time and does not wait for others. The room ends with a [`Mark`] that tells how much of it
-//! is content. Once that is safe, the rest is cut off and the file renamed to its hash, and nothing
-//! waits for either to reach the disk: where a crash undoes them, the file lies in `staged` and is
-//! named at the next start.
+//! is content. Once that is safe, the file is renamed to its hash, and nothing waits for that to reach
+//! the disk: where a crash undoes it, the file lies in `staged` and is named at the next start. The
+//! rest of the room is cut off later; until then [`whole`] knows what is content.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use model::limits;
 
 use crate::blob::BlobHash;
+use crate::error::Result;
 
 /// The folder's name.
 pub(super) const FOLDER: &str = "staged";
@@ -38,6 +39,8 @@ pub(super) struct Staging {
     making: Mutex<()>,
     /// Of the last blob.
     last_bytes: AtomicU64,
+    /// Named already, with room behind their content.
+    uncut: Mutex<Vec<(File, u64)>>,
     /// What a step that is not committed yet is going to refer to.
     promised: Mutex<HashMap<BlobHash, Instant>>,
     settled: Condvar,
@@ -85,13 +88,13 @@ impl Staging {
             if let Some(content) = Mark::content(&bytes).filter(|content| !content.is_empty()) {
                 let cut = left.with_extension("cut");
                 fs::write(&cut, content)?;
-                name(&cut, &path(BlobHash::of(content)))?;
+                name(&cut, content, path)?;
             }
             // Content may end like a mark itself, so the whole is kept, too.
             if bytes.is_empty() || Mark::content(&bytes).is_some_and(<[u8]>::is_empty) {
                 fs::remove_file(&left)?;
             } else {
-                name(&left, &path(BlobHash::of(&bytes)))?;
+                name(&left, &bytes, path)?;
             }
         }
         File::open(root)?.sync_all()?;
@@ -101,6 +104,7 @@ impl Staging {
             spares: Mutex::default(),
             making: Mutex::default(),
             last_bytes: AtomicU64::new(0),
+            uncut: Mutex::default(),
             promised: Mutex::default(),
             settled: Condvar::new(),
         })
@@ -117,7 +121,7 @@ impl Staging {
             Some(spare) => spare,
             None => self.make(0)?,
         };
-        let hash = || BlobHash::of(bytes);
+        let hash = || BlobHash::quick(bytes);
         let (hash, written) = thread::scope(|scope| {
             let named = thread::Builder::new().name("fermata-hash".into());
             let hashing = named.spawn_scoped(scope, hash);
@@ -134,11 +138,23 @@ impl Staging {
             fs::create_dir_all(to.parent().expect("a blob lies in a folder"))?;
             fs::rename(&spare.path, to)
         };
-        written.and_then(|()| name()).map(|()| hash).inspect_err(|_| {
+        written.and_then(|()| name()).inspect_err(|_| {
             // The write failed already; what it left is looked at at the next start.
             drop(fs::remove_file(&spare.path));
             self.settle([hash]);
-        })
+        })?;
+        if spare.room > 0 {
+            self.uncut().push((spare.file, bytes.len() as u64));
+        }
+        Ok(hash)
+    }
+
+    /// Gives back the room behind content.
+    fn cut(&self) {
+        for (file, length) in std::mem::take(&mut *self.uncut()) {
+            // It is as good with it.
+            let _ = file.set_len(length);
+        }
     }
 
     /// Steps refer to these now.
@@ -180,6 +196,7 @@ impl Staging {
         // The disk works for them first.
         let busy = self.settled.wait_timeout_while(self.promised(), BUSY_MAX, |p| !p.is_empty());
         drop(busy);
+        self.cut();
         let last = usize::try_from(self.last_bytes.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let room = room_for(last);
         let is_enough = {
@@ -229,6 +246,10 @@ impl Staging {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn uncut(&self) -> MutexGuard<'_, Vec<(File, u64)>> {
+        self.uncut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn promised(&self) -> MutexGuard<'_, HashMap<BlobHash, Instant>> {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,8 +265,7 @@ impl Spare {
         let mark = (self.room - Mark::BYTES) as u64;
         self.file.write_all_at(bytes, 0)?;
         self.file.write_all_at(&Mark::render(bytes.len()), mark)?;
-        self.file.sync_data()?;
-        self.file.set_len(bytes.len() as u64)
+        self.file.sync_data()
     }
 }
 
@@ -259,13 +279,33 @@ fn is_fresh(since: &Instant) -> bool {
     since.elapsed() < limits::STAGED_PROMISED_FOR
 }
 
-/// Makes a file that is whole a blob, for certain.
-fn name(from: &Path, to: &Path) -> io::Result<()> {
-    let parent = to.parent().expect("a blob lies in a folder");
-    fs::create_dir_all(parent)?;
+/// The content of a named file: all of it, or what is before the rest of its room.
+pub(super) fn whole(hash: BlobHash, mut file: Vec<u8>) -> Result<Vec<u8>> {
+    if let Some(content) = Mark::content(&file)
+        && hash.verify(content).is_ok()
+    {
+        let length = content.len();
+        file.truncate(length);
+        return Ok(file);
+    }
+    hash.verify(&file)?;
+    Ok(file)
+}
+
+/// Makes a file that is whole a blob, for certain. A step may have referred to it by either hash: an
+/// earlier release took the slow one.
+fn name(from: &Path, content: &[u8], path: &dyn Fn(BlobHash) -> PathBuf) -> io::Result<()> {
     File::open(from)?.sync_all()?;
-    fs::rename(from, to)?;
-    File::open(parent)?.sync_all()
+    for hash in [BlobHash::quick(content), BlobHash::of(content)] {
+        let to = path(hash);
+        let parent = to.parent().expect("a blob lies in a folder");
+        fs::create_dir_all(parent)?;
+        match fs::hard_link(from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => File::open(parent)?.sync_all()?,
+        }
+    }
+    fs::remove_file(from)
 }
 
 #[cfg(test)]
@@ -282,8 +322,12 @@ mod tests {
 
     fn write(staging: &Staging, root: &Path, bytes: &[u8]) {
         let hash = staging.write(bytes, &|hash| path(root, hash)).unwrap();
-        assert_eq!(fs::read(path(root, hash)).unwrap(), bytes);
+        let read = || fs::read(path(root, hash)).unwrap();
+        assert_eq!(whole(hash, read()).unwrap(), bytes);
         staging.settle([hash]);
+        staging.cut();
+        assert_eq!(read(), bytes);
+        assert_eq!(whole(hash, read()).unwrap(), bytes);
     }
 
     fn rooms(staging: &Staging) -> Vec<usize> {
@@ -337,7 +381,7 @@ mod tests {
             let spare = staging.take(content.len()).unwrap();
             let unused = staging.make(ROOM_UNIT).unwrap().path;
             spare.fill(&content).unwrap();
-            let named = path(root.path(), BlobHash::of(&content));
+            let named = [BlobHash::quick(&content), BlobHash::of(&content)];
             for is_cut in [true, false] {
                 if !is_cut {
                     let rest = vec![0; spare.room - content.len() - Mark::BYTES];
@@ -345,9 +389,11 @@ mod tests {
                     fs::write(&spare.path, whole).unwrap();
                 }
                 drop(open(root.path()));
-                assert_eq!(fs::read(&named).unwrap(), content);
+                for name in named.map(|hash| path(root.path(), hash)) {
+                    assert_eq!(fs::read(&name).unwrap(), content);
+                    fs::remove_file(&name).unwrap();
+                }
                 assert!(!unused.exists() && !spare.path.exists());
-                fs::remove_file(&named).unwrap();
             }
         }
     }

@@ -6,7 +6,7 @@
 //! parts, one after the other · sum of all before [32]
 //! ```
 //!
-//! The sum tells damage, not malice: whoever keeps images knows them by their SHA-256. In version 1 it
+//! The sum tells damage, not malice: whoever keeps images knows them by a hash of theirs. In version 1 it
 //! was a SHA-256 too, which took as long as everything else together.
 //!
 //! Numbers are little-endian. Each part is compressed for itself (LZ4, or stored where its two
