@@ -136,10 +136,14 @@ fn a_server_in_a_real_control_group_outlives_functions_that_fill_it() {
         assert!(said.code == 1 && said.err.contains("memory"), "{said:?}");
     }
     let status = status(&server);
+    let peak = status["memory"]["peak"].as_u64().unwrap();
     assert!(status["memory"]["swap"]["written"].as_u64().unwrap() > 0, "{status}");
     assert_eq!(group.number("memory.oom_control", "memory.events"), 0, "the kernel killed");
     let whole = group.number("memory.max_usage_in_bytes", "memory.peak");
     assert!(whole <= (MEMORY + MARGIN) * MIB, "{whole}");
+    eprintln!("functions had {} MiB, the whole server {} MiB", peak / MIB, whole / MIB);
+    let most = MEMORY * MIB + model::limits::MEMORY_OVER_BYTES_MAX;
+    assert!(peak <= most, "functions had {} MiB", peak / MIB);
     drop(server);
 }
 

@@ -71,6 +71,7 @@ struct Site {
     pause: Duration,
     /// Something waits, is out or is on its way, or little is free.
     is_tense: bool,
+    /// The most that was seen at a look: without what was only promised to somebody.
     peak: u64,
 }
 
@@ -202,11 +203,11 @@ impl Memories {
     }
 
     fn site(&self, machine: MachineId) -> &Site {
-        &self.sites[usize::try_from(machine.0).expect("a list's index fits")]
+        &self.sites[index(machine)]
     }
 
     fn site_mut(&mut self, machine: MachineId) -> &mut Site {
-        &mut self.sites[usize::try_from(machine.0).expect("a list's index fits")]
+        &mut self.sites[index(machine)]
     }
 
     fn machines(&self) -> impl Iterator<Item = MachineId> + use<> {
@@ -253,8 +254,12 @@ impl Control {
         let passed = now.since(self.memories.looked);
         self.memories.looked = now;
         (self.memories.swap, self.memories.system_swap) = (used.swap, used.system_swap);
+        let mut looked_at = vec![0; self.memories.sites.len()];
         for held in &used.held {
             if let Some(flight) = self.flights.get_mut(&held.id) {
+                if let Some(machine) = flight.machine {
+                    looked_at[index(machine)] += held.resident.0;
+                }
                 let memory = &mut flight.memory;
                 let grown = held.resident.0.saturating_sub(memory.resident);
                 let is_running = matches!(flight.place, Place::Running | Place::Starting);
@@ -273,8 +278,11 @@ impl Control {
         }
         let idle: Vec<Idle> =
             idle.into_iter().map(|(class, bytes)| Idle { class, bytes: Bytes64(bytes) }).collect();
-        for machine in self.memories.machines() {
-            self.memories.site_mut(machine).idle.clone_from(&idle);
+        let idle_bytes: u64 = idle.iter().map(|idle| idle.bytes.0).sum();
+        for (machine, bytes) in self.memories.machines().zip(looked_at) {
+            let site = self.memories.site_mut(machine);
+            site.idle.clone_from(&idle);
+            site.peak = site.peak.max(bytes + idle_bytes);
             self.plan_memory(now, machine);
         }
         let took = self.clock.now().since(now);
@@ -324,7 +332,7 @@ impl Control {
         let site = self.memories.site_mut(machine);
         let idle_bytes: u64 = site.idle.iter().map(|idle| idle.bytes.0).sum();
         used += idle_bytes;
-        (site.used, site.peak) = (used, site.peak.max(used));
+        site.used = used;
         let high = site.planner.high_mark(total).0;
         site.is_tense = is_tense || total.0.saturating_sub(used) < high;
         (site.plan_at, site.planned) = (None, now);
@@ -683,6 +691,10 @@ fn holder(bands: Bands, flight: &Flight, now: Timestamp, is_next: bool) -> Holde
         swaps_to: memory.swaps_to,
         fixed: memory.is_fixed || memory.fixed_until.is_some_and(|until| now < until),
     }
+}
+
+fn index(machine: MachineId) -> usize {
+    usize::try_from(machine.0).expect("a list's index fits")
 }
 
 fn per_second(bytes: u64, passed: Duration) -> u64 {

@@ -372,16 +372,23 @@ impl Image {
         self.bytes
     }
 
-    /// Brings all back to where it was. Where this fails, the memory is not what it was, and the
-    /// function must not go on.
-    pub(crate) fn restore(mut self, region: &Region) -> Result<(), SwapError> {
+    /// Brings all back to where it was, piece by piece; `tell` hears how much is back. Where this fails,
+    /// the memory is not what it was, and the function must not go on.
+    pub(crate) fn restore(
+        mut self,
+        region: &Region,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), SwapError> {
         let swap = Arc::clone(&self.swap);
+        let mut restored = 0;
         let mut buffers = swap.codec.buffer(PIECE_BYTES).map_err(SwapError::Memory)?;
         while let Some(piece) = self.pieces.last() {
             swap.bring_piece(region, piece, buffers.as_mut())?;
             let piece = self.pieces.pop().expect("looked at");
             swap.read.fetch_add(piece.extent.length, Ordering::Relaxed);
             swap.lock().give(piece.extent);
+            restored += piece.runs.iter().map(|run| run.len() as u64).sum::<u64>();
+            tell(restored);
         }
         // Most are zero already: what is under them decides.
         self.zeros.iter().for_each(|run| region.zero(run));

@@ -45,7 +45,7 @@ fn memory_goes_out_and_comes_back_as_it_was_however_it_is_coded() {
         assert_eq!(region.touched(swap.pagemap()).unwrap(), 0);
         let usage = swap.usage();
         assert!(usage.zeros.0 > 0 && usage.used.0 > 0 && usage.used.0 < usage.held.0, "{usage:?}");
-        image.restore(&region).unwrap();
+        image.restore(&region, &mut |_| ()).unwrap();
         assert!(memory.bytes() == before, "{coding:?}");
         assert_eq!((swap.usage().used, swap.usage().held), (Bytes64(0), Bytes64(0)));
     }
@@ -81,7 +81,7 @@ fn where_swap_is_full_what_is_out_comes_back() {
         let error = swap.send(&region, &mut image, &|_| true).unwrap_err();
         assert!(matches!(error, SwapError::Full { .. }), "{error}");
         assert!(image.bytes() > 0);
-        image.restore(&region).unwrap();
+        image.restore(&region, &mut |_| ()).unwrap();
         assert!(memory.bytes() == before);
         assert_eq!(swap.usage().used, Bytes64(0));
     }
@@ -104,13 +104,13 @@ fn a_write_error_loses_nothing_and_a_read_error_is_told() {
     let error = swap.send(&region, &mut image, &second_fails).unwrap_err();
     assert!(matches!(error, SwapError::Write(_)), "{error}");
     assert!(pieces.get() == 1 && image.bytes() > 0);
-    image.restore(&region).unwrap();
+    image.restore(&region, &mut |_| ()).unwrap();
     assert!(memory.bytes() == before);
 
     let mut image = Image::new(&swap);
     swap.send(&region, &mut image, &|_| true).unwrap();
     swap.faults.fail_reads(1);
-    assert!(matches!(image.restore(&region), Err(SwapError::Read(_))));
+    assert!(matches!(image.restore(&region, &mut |_| ()), Err(SwapError::Read(_))));
     assert_eq!(swap.usage().used, Bytes64(0));
 }
 
@@ -128,7 +128,10 @@ fn damage_is_found() {
         swap.file.read_exact_at(page.bytes_mut(), at).unwrap();
         page.bytes_mut()[100] ^= 4;
         swap.file.write_all_at(page.bytes(), at).unwrap();
-        assert!(matches!(image.restore(&region), Err(SwapError::Damaged)), "{coding:?}");
+        assert!(
+            matches!(image.restore(&region, &mut |_| ()), Err(SwapError::Damaged)),
+            "{coding:?}"
+        );
     }
 }
 
@@ -148,7 +151,7 @@ fn who_is_wanted_back_is_not_sent_on() {
     assert_eq!(swap.send(&region, &mut image, &until).unwrap(), Sent::Stopped);
     assert_eq!(freed.get(), image.bytes());
     assert!(image.bytes() < 8 << 20);
-    image.restore(&region).unwrap();
+    image.restore(&region, &mut |_| ()).unwrap();
     assert!(memory.bytes() == before);
 }
 
@@ -171,6 +174,6 @@ fn changed_pages_of_a_file_come_back_and_the_others_stay_the_files() {
     assert_eq!(region.touched(swap.pagemap()).unwrap(), 2 * PAGE);
     let mut image = Image::new(&swap);
     swap.send(&region, &mut image, &|_| true).unwrap();
-    image.restore(&region).unwrap();
+    image.restore(&region, &mut |_| ()).unwrap();
     assert!(memory.bytes() == before);
 }

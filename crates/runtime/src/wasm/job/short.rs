@@ -45,7 +45,36 @@ impl Short {
     }
 }
 
+/// Room that is counted as held before it is. It is given back as what is there is counted itself, and
+/// the rest when this is dropped.
+pub(super) struct Promised<'a> {
+    gate: &'a Gate,
+    bytes: u64,
+    kept: u64,
+}
+
+impl Promised<'_> {
+    /// So much of it is there by now.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        self.gate.add(signed(self.kept) - signed(bytes));
+        self.kept = bytes;
+    }
+}
+
+impl Drop for Promised<'_> {
+    fn drop(&mut self) {
+        self.gate.add(signed(self.kept) - signed(self.bytes));
+    }
+}
+
 impl Job {
+    /// Has so much counted as held from now on.
+    pub(super) fn promise(&self, bytes: u64) -> Promised<'_> {
+        let gate = &*self.short.gate;
+        gate.add(signed(bytes));
+        Promised { gate, bytes, kept: 0 }
+    }
+
     /// Whether the guest shall give its core back because memory is short.
     pub(in crate::wasm) fn is_short(&self) -> bool {
         self.short.is_short.load(Ordering::Relaxed)

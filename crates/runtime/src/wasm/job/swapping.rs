@@ -255,10 +255,12 @@ impl Job {
 
     fn restore(&self, image: Image, region: &Region) -> Result<(), SwapError> {
         let before = unpoisoned(&self.memory).bytes().0;
-        let bytes = image.bytes();
-        // Its room is taken from the beginning.
-        self.jump(before + bytes);
-        image.restore(region)
+        // Others may not have its room meanwhile.
+        let mut promised = self.promise(image.bytes());
+        image.restore(region, &mut |restored| {
+            self.jump(before + restored);
+            promised.keep(restored);
+        })
     }
 
     fn jump(&self, bytes: u64) {
