@@ -147,6 +147,43 @@ fn a_server_in_a_real_control_group_outlives_functions_that_fill_it() {
     drop(server);
 }
 
+/// All files below a folder, by name.
+fn files_below(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let names = entries.flat_map(|entry| {
+        let is_folder = entry.file_type().unwrap().is_dir();
+        let name = entry.file_name().into_string().unwrap();
+        if is_folder { files_below(&entry.path()) } else { vec![name] }
+    });
+    names.collect()
+}
+
+#[test]
+fn killed_while_it_swaps_the_server_comes_back_loses_no_call_and_leaves_no_swap_file() {
+    let server = Server::dev(&["--memory", "128M", "--swap", "320M", "--cores", "2"]);
+    server.ok(&["deploy", &support::guest("hold"), "--class", "background"]);
+    let payload = |n: usize| format!("40 30 40 {}", n % 2);
+    let alone: Vec<_> = (0..2).map(|n| server.ok(&["invoke", "hold", &payload(n)])).collect();
+    let calls: Vec<String> = (0..8)
+        .map(|n| server.ok(&["invoke", "hold", &payload(n), "--async"]).trim().to_owned())
+        .collect();
+    support::eventually("one has left and others are about to", || {
+        status(&server)["memory"]["swap"]["held"].as_u64().unwrap() > 0
+    });
+    let server = server.kill_and_restart();
+    let left = files_below(server.data());
+    assert!(!left.iter().any(|name| name.starts_with("swap")), "{left:?}");
+    for id in &calls {
+        support::eventually("each call that was taken succeeds", || {
+            server.json(&["invocations", "show", id])["status"] == "succeeded"
+        });
+    }
+    assert_eq!(status(&server)["memory"]["swap"]["used"], 0);
+    for (n, alone) in alone.iter().enumerate() {
+        assert_eq!(&server.ok(&["invoke", "hold", &payload(n)]), alone);
+    }
+}
+
 #[test]
 fn executions_that_only_wait_leave_memory_before_functions_of_their_class_and_go_on_later() {
     let server = Server::dev(&["--memory", "192M", "--swap", "512M", "--cores", "2"]);

@@ -179,6 +179,53 @@ fn where_swap_is_full_the_function_stays_whole() {
     assert_eq!(house.finished(id).answer().unwrap(), expected);
 }
 
+#[test]
+fn many_preempted_at_once_leave_and_come_back_and_answer_right() {
+    const COUNT: u32 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::with(WasmOptions {
+        threads_max: 2,
+        pool_slots: COUNT,
+        swap: Some(SwapOptions::new(folder.path().to_owned(), Bytes64(u64::from(COUNT) * MIB))),
+        ..WasmOptions::default()
+    });
+    let code = house.deploy("hold");
+    let payload = |n: u32| format!("1 1000 0 {}", n % 4);
+    let expected: Vec<String> = (0..4).map(|n| house.answer(&code, payload(n))).collect();
+    let all: Vec<InvocationId> = (0..COUNT)
+        .map(|n| {
+            let id = house.start(&code, payload(n));
+            house.events.wait_count(id, "running", 1);
+            house.executor.preempt(id);
+            id
+        })
+        .collect();
+    // One that had answered before this thread was heard is none of the many.
+    let has = |id: InvocationId, name: &str| house.events.count(id, name) > 0;
+    let rest = |id: InvocationId| {
+        while !has(id, "stopped") && !has(id, "finished") {
+            std::thread::yield_now();
+        }
+        !has(id, "finished")
+    };
+    let preempted: Vec<InvocationId> = all.iter().copied().filter(|id| rest(*id)).collect();
+    assert!(preempted.len() > all.len() / 2, "{} were preempted", preempted.len());
+    preempted.iter().for_each(|id| house.executor.swap_out(*id));
+    preempted.iter().for_each(|id| house.events.wait_count(*id, "swapped-out", 1));
+    let held = house.executor.memory().held;
+    assert_eq!(held.len(), preempted.len());
+    // Some had hardly begun.
+    assert!(held.iter().all(|held| held.resident.0 < MIB / 4), "{held:?}");
+    assert!(held.iter().map(|held| held.swapped.0).sum::<u64>() > MIB, "{held:?}");
+    preempted.iter().for_each(|id| house.executor.swap_in(*id));
+    preempted.iter().for_each(|id| house.events.wait_count(*id, "swapped-in", 1));
+    assert_eq!(house.executor.memory().swap.unwrap().used, Bytes64(0));
+    preempted.iter().for_each(|id| house.executor.resume(*id));
+    for (id, expected) in all.iter().zip(expected.iter().cycle()) {
+        assert_eq!(house.finished(*id).answer().unwrap(), expected.as_bytes());
+    }
+}
+
 /// Several at a time, at random moments out and back, preempted, resumed: each result is right.
 #[test]
 fn a_thousand_random_swaps_change_no_result() {
