@@ -183,7 +183,7 @@ impl Workers {
             match claim {
                 Claim::Leave => return,
                 Claim::End(body, failure) => {
-                    discard(job, body);
+                    self.discard(job, body);
                     return self.services.finish(job, Err(failure));
                 }
                 Claim::Poll(body) => {
@@ -195,12 +195,30 @@ impl Workers {
                     match self.poll(job, &mut fiber, thread) {
                         Poll::Pending => claim = job.put_back(fiber),
                         Poll::Ready(outcome) => {
-                            discard(job, fiber);
+                            self.discard(job, fiber);
                             return self.services.finish(job, outcome);
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Unwinds a guest's stack and gives its memory back. That is our work, and its memory may be
+    /// wanted, so it is done in the control plane's band; a large memory takes milliseconds, and the
+    /// highest class does not wait for those.
+    fn discard<T>(&self, job: &Job, guest: T) {
+        const LARGE_BYTES: u64 = 4 << 20;
+        const BAND: Band = Band::Normal { nice: -10 };
+        let is_large = job.memory_now().0 > LARGE_BYTES;
+        if is_large {
+            self.bands.apply(BAND);
+        }
+        if catch_unwind(AssertUnwindSafe(|| drop(guest))).is_err() {
+            tracing::error!(invocation = %job.id, "dropping the function panicked");
+        }
+        if is_large {
+            self.bands.apply(kernel::CONTROL);
         }
     }
 
@@ -231,14 +249,6 @@ impl Workers {
             let message = "the platform failed while it ran the function";
             Poll::Ready(Err(Failure::new(FailureKind::Platform, message)))
         })
-    }
-}
-
-/// Unwinds a guest's stack and gives its memory back. That is our work, and its memory may be
-/// wanted, so it is done in the control plane's band.
-fn discard<T>(job: &Job, guest: T) {
-    if catch_unwind(AssertUnwindSafe(|| drop(guest))).is_err() {
-        tracing::error!(invocation = %job.id, "dropping the function panicked");
     }
 }
 
