@@ -203,7 +203,7 @@ fn check_pressed(run: &Value) {
 
 #[test]
 fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_the_simulator() {
-    let parts = "device,pressure,first-come,faults,growing";
+    let parts = "device,pressure,room,first-come,faults,growing";
     let (figures, stdout, _) =
         figures(&["bench", "memory", "--quick", "--times", "2", "--parts", parts]);
     check_origin(&figures);
@@ -220,9 +220,13 @@ fn bench_memory_swaps_by_class_and_compares_with_killing_with_the_disk_and_with_
     }
     let runs = figures["pressure"].as_array().unwrap();
     let manners: Vec<&str> = runs.iter().map(|run| run["manner"].as_str().unwrap()).collect();
-    assert_eq!(manners, ["swapping by class", "first come first served, killing when full"]);
+    let others = ["with room for all", "first come first served, killing when full"];
+    assert_eq!(manners, ["swapping by class", others[0], others[1]]);
     check_pressed(&runs[0]);
-    assert_eq!(runs[1]["swap_written_bytes"], 0, "{:#}", runs[1]);
+    for run in &runs[1..] {
+        assert_eq!(run["swap_written_bytes"], 0, "{run:#}");
+    }
+    assert!(stdout.contains("scarce memory adds"), "{stdout}");
     let sides = &figures["predicted"][0];
     for side in ["predicted", "measured"] {
         for figure in ["makespan_s", "low_cores_busy", "memory_in_use", "slowdown_mean"] {

@@ -8,6 +8,7 @@ mod looks;
 mod order;
 mod predicted;
 pub(super) mod pressure;
+mod stalls;
 mod tail;
 
 use anyhow::Context as _;
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     /// How many times memory the working sets are together
     #[arg(long, value_delimiter = ',', default_values_t = [2, 3], value_name = "N,…")]
     times: Vec<u64>,
-    /// How often the part `growing` is run
+    /// How often the parts `pressure`, `room` and `growing` are run; of the first two medians are shown
     #[arg(long, default_value_t = 1, value_name = "N")]
     runs: u32,
     #[command(flatten)]
@@ -39,6 +40,8 @@ enum Part {
     Device,
     /// Working sets of several times memory, swapped by class; and simulated
     Pressure,
+    /// The same low class with memory enough: what it costs the top class without being swapped
+    Room,
     /// The same without swap, first come first served, killing when memory is full
     FirstCome,
     /// Sandboxed processes, moved to the system's swap
@@ -86,23 +89,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     for &times in &args.times {
         let manners = [
-            (Part::Pressure, pressure::Manner::ByClass),
-            (Part::FirstCome, pressure::Manner::FirstCome),
+            (Part::Pressure, pressure::Manner::ByClass, args.runs),
+            (Part::Room, pressure::Manner::WithRoom, args.runs),
+            (Part::FirstCome, pressure::Manner::FirstCome, 1),
         ];
-        for (_, manner) in manners.into_iter().filter(|(part, _)| wants(*part)) {
-            let scenario = pressure::Scenario::new(times, manner, quick);
-            let name = format!("{times} times memory, {}", manner.name());
-            let measured = pressure::run(&scenario, folder).with_context(|| name.clone())?;
-            measured.show(&name);
-            if manner == pressure::Manner::ByClass {
-                let plain = device::plain(folder, quick).context("measure the swap file")?;
-                let fill = device::fill(folder, quick).context("measure how fast memory fills")?;
-                let predicted = predicted::simulate(&scenario, &measured, &plain, fill);
-                predicted.show();
-                figures.predicted.push(predicted);
+        let manners = manners.into_iter().filter(|(part, ..)| wants(*part));
+        // In turns, so that what changes on the machine meanwhile falls on all.
+        for run in 0..args.runs {
+            for (_, manner, _) in manners.clone().filter(|(.., runs)| run < *runs) {
+                press(&mut figures, times, manner, folder, quick)?;
             }
-            figures.pressure.push(measured);
         }
+        show_medians(&figures.pressure, times);
     }
     if wants(Part::Processes) {
         figures.pressure.extend(processes(folder, &args.times, quick)?);
@@ -118,6 +116,57 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         figures.growing = growing::repeat(folder, quick, runs).context("let functions grow")?;
     }
     save(&args.common, &figures)
+}
+
+/// One run, and where functions were swapped the same in the simulator.
+fn press(
+    figures: &mut Figures,
+    times: u64,
+    manner: pressure::Manner,
+    folder: &std::path::Path,
+    quick: bool,
+) -> anyhow::Result<()> {
+    let scenario = pressure::Scenario::new(times, manner, quick);
+    let name = format!("{times} times memory, {}", manner.name());
+    let measured = pressure::run(&scenario, folder).with_context(|| name.clone())?;
+    measured.show(&name);
+    if manner == pressure::Manner::ByClass {
+        let plain = device::plain(folder, quick).context("measure the swap file")?;
+        let fill = device::fill(folder, quick).context("measure how fast memory fills")?;
+        let predicted = predicted::simulate(&scenario, &measured, &plain, fill);
+        predicted.show();
+        figures.predicted.push(predicted);
+    }
+    figures.pressure.push(measured);
+    Ok(())
+}
+
+/// The top class beside low-class functions that do not fit, and beside the same ones that do: what is
+/// between them comes of scarce memory, the rest of a low class that uses all cores.
+fn show_medians(runs: &[pressure::Figures], times: u64) {
+    let manners = [pressure::Manner::ByClass, pressure::Manner::WithRoom];
+    let medians = manners.map(|manner| {
+        let of = |value: fn(&pressure::Figures) -> Option<f64>| {
+            median(runs.iter().filter(|run| run.is(times, manner)).filter_map(value))
+        };
+        let (calm, pressed) = (of(|run| run.top_p99_calm_ms)?, of(|run| run.top_p99_pressed_ms)?);
+        println!(
+            "{times} times memory, {}, medians: top class p99 {calm:.1} ms calm, {pressed:.1} ms pressed \
+             ({:.2}×)",
+            manner.name(),
+            pressed / calm
+        );
+        Some(pressed)
+    });
+    if let [Some(scarce), Some(roomy)] = medians {
+        println!("{times} times memory: scarce memory adds {:+.1} ms", scarce - roomy);
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().checked_sub(1)? / 2).copied()
 }
 
 /// Nothing where the system has no swap.

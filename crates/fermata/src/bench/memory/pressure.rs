@@ -18,6 +18,7 @@ use super::super::data_dir;
 use super::super::functions::{Function, LOWEST, Runtime, TOP, Task, spin_millis};
 use super::device::{MIB, millis};
 use super::order::Order;
+use super::stalls::Watch;
 use super::tail::Spent;
 use crate::load::closed::{self, MakeRequest, Pressure};
 use crate::load::connection::{Connection, invoke};
@@ -41,6 +42,8 @@ pub(super) const MARGIN_BYTES: u64 = 256 * MIB;
 pub(super) enum Manner {
     /// Price classes, with swap.
     ByClass,
+    /// The same with so much memory that all functions fit.
+    WithRoom,
     /// First come, first served, and kills when memory is full.
     FirstCome,
 }
@@ -49,6 +52,7 @@ impl Manner {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ByClass => "swapping by class",
+            Self::WithRoom => "with room for all",
             Self::FirstCome => "first come first served, killing when full",
         }
     }
@@ -72,16 +76,22 @@ pub(super) struct Scenario {
 
 impl Scenario {
     pub(super) fn new(times: u64, manner: Manner, quick: bool) -> Self {
-        let (memory_mib, each_mib) = if quick { (256, 32) } else { (2048, 256) };
-        let (calm, pressed) = if quick { (1, 3) } else { (8, 30) };
+        let (working_mib, each_mib) = if quick { (256, 32) } else { (2048, 256) };
+        let memory_mib = match manner {
+            Manner::ByClass | Manner::FirstCome => working_mib,
+            // What is kept free is a part of it too.
+            Manner::WithRoom => (times + 1) * working_mib,
+        };
+        // Somewhat longer than the low class takes.
+        let (calm, pressed) = if quick { (1, 3) } else { (8, 10 * times) };
         Self {
             runtime: Runtime::Wasm,
             manner,
             times,
             memory: memory_mib * MIB,
-            swap: 4 * memory_mib * MIB,
+            swap: 4 * working_mib * MIB,
             each_mib,
-            functions: times * memory_mib / each_mib,
+            functions: times * working_mib / each_mib,
             rounds: if quick { 4 } else { 20 },
             sleep: Duration::from_millis(if quick { 20 } else { 100 }),
             calm: Duration::from_secs(calm),
@@ -126,6 +136,9 @@ pub(super) struct Figures {
     pub(super) top_p99_calm_ms: Option<f64>,
     pub(super) top_p99_pressed_ms: Option<f64>,
     pub(super) top_p99_ratio: Option<f64>,
+    /// In calm and under pressure: how long the machine itself was away from a core, in milliseconds
+    /// a second, and at most at once ([`super::stalls`]).
+    pub(super) machine_away_ms: [(f64, f64); 2],
     /// The slowest hundredth of the top-class calls under pressure.
     pub(super) top_tail: Spent,
     /// A hundredth of all of them.
@@ -151,6 +164,10 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    pub(super) fn is(&self, times: u64, manner: Manner) -> bool {
+        (self.runtime, self.times_memory, self.manner) == ("wasm", times, manner.name())
+    }
+
     pub(super) fn show(&self, name: &str) {
         let ms =
             |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
@@ -167,6 +184,11 @@ impl Figures {
             self.top_errors,
             self.top_swapped,
             self.top_killed,
+        );
+        let [(calm, calm_most), (pressed, pressed_most)] = self.machine_away_ms;
+        println!(
+            "  the machine itself was away from a core for {calm:.1} ms a second in calm, {pressed:.1} \
+             pressed; at most {calm_most:.1} and {pressed_most:.1} ms at once"
         );
         self.top_tail.show("slowest of the top class");
         self.top_spent.show("of all of the top class");
@@ -216,6 +238,7 @@ struct Afterwards {
     order: Option<Order>,
     top: [Spent; 2],
     low_spent: Spent,
+    away: [(f64, f64); 2],
 }
 
 pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures> {
@@ -229,7 +252,7 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let (memory, swap) = (scenario.memory.to_string(), scenario.swap.to_string());
     let mut arguments = vec!["--memory", &memory];
     let policy = match scenario.manner {
-        Manner::ByClass => {
+        Manner::ByClass | Manner::WithRoom => {
             arguments.extend(["--swap", &swap]);
             "xx"
         }
@@ -256,14 +279,16 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let settings =
         Settings { address, in_flight_max: raise_open_files() / 2, drain: Duration::from_secs(2) };
     let pressed_ms = unix_ms() + millis_of(calm);
+    let (watch, begun) = (Watch::begin()?, Instant::now());
     let mut measured = generator::run(&plan, settings, |_| {})?;
+    let stalls = watch.end();
     let low = low.join().map_err(|_| anyhow::anyhow!("the low calls panicked"))??;
     end_pressure(&mut plan, &mut measured.samples, low.1);
     platform.check()?;
     let run = Run::new(policy, &plan, &ClassLabel::default_list(), &measured);
     let status: Value = serde_json::from_str(&platform.print_of(&["top", "--once", "--json"])?)
         .context("read the status")?;
-    let by_class = scenario.manner == Manner::ByClass;
+    let by_class = scenario.manner != Manner::FirstCome;
     let order = by_class.then(|| Order::load(&platform, &HOLDERS)).transpose()?;
     let top = Spent::of_top(&platform, pressed_ms..pressed_ms + millis_of(low.1))?;
     // Later than those that told the right answers, and no later than the first.
@@ -271,7 +296,8 @@ pub(super) fn run(scenario: &Scenario, folder: &Path) -> anyhow::Result<Figures>
     let low_spent = Spent::of_functions(&platform, &HOLDERS, since_ms)?;
     let process_peak_bytes = process_peak(platform.process_id());
     drop(platform);
-    let afterwards = Afterwards { status, process_peak_bytes, order, top, low_spent };
+    let away = [stalls.between(begun, calm), stalls.between(begun + calm, low.1)];
+    let afterwards = Afterwards { status, process_peak_bytes, order, top, low_spent, away };
     Ok(figures(scenario, &run, &low, afterwards, group.as_ref()))
 }
 
@@ -469,6 +495,7 @@ fn figures(
         top_p99_calm_ms: top.and_then(|top| top.calm.p99_ms),
         top_p99_pressed_ms: top.and_then(|top| top.overload.p99_ms),
         top_p99_ratio: top.and_then(|top| top.overload.slowdown),
+        machine_away_ms: afterwards.away,
         top_tail,
         top_spent,
         low_spent: afterwards.low_spent,
