@@ -166,7 +166,9 @@ fn show_medians(runs: &[pressure::Figures], times: u64) {
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len().checked_sub(1)? / 2).copied()
+    let upper = *values.get(values.len() / 2)?;
+    let lower = values[values.len().saturating_sub(1) / 2];
+    Some(f64::midpoint(lower, upper))
 }
 
 /// Nothing where the system has no swap.

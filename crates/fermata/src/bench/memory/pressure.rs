@@ -197,7 +197,9 @@ impl Figures {
         for (class, outs, bytes, kills) in self.classes.iter().filter(|of| of.1 + of.3 > 0) {
             println!("  {class}: {outs} swapped out ({} MiB), {kills} killed", bytes / MIB);
         }
-        if let Some(Order { looked_at, out_of_order, out_mb_s, in_mb_s }) = self.order {
+        if let Some(Order { looked_at: looked_at @ 1.., out_of_order, out_mb_s, in_mb_s }) =
+            self.order
+        {
             println!(
                 "  of {looked_at} swapped out or killed, {out_of_order} while a lower class had \
                  memory; moved at {:.0} MB/s out, {:.0} MB/s in",
