@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
+use crate::written::write_value;
+
 /// How deep the text of a document may nest: a little more than what an execution may hold, since its state
 /// wraps that.
 const DEPTH_MAX: usize = crate::path::DEPTH_MAX + 16;
@@ -51,7 +53,11 @@ impl Document {
     /// Its text.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.0.text.get_or_init(|| self.0.value.to_string().into())
+        self.0.text.get_or_init(|| {
+            let mut out = Vec::new();
+            write_value(&mut out, &self.0.value);
+            String::from_utf8(out).expect("it is made of texts").into()
+        })
     }
 
     /// The number of the part in which the state of its execution is stored apart from the rest.

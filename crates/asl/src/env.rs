@@ -12,7 +12,7 @@ pub struct Env<'a> {
     /// `$` of a JSONPath, `$states.input` of JSONata.
     pub input: &'a Value,
     /// `$$` of a JSONPath, `$states.context` of JSONata.
-    pub context: &'a Value,
+    pub context: &'a dyn Context,
     /// `$name`.
     pub variables: &'a dyn Variables,
     /// `$states.result` of JSONata, where the state has one yet.
@@ -23,6 +23,18 @@ pub struct Env<'a> {
     pub now: Timestamp,
     /// Draws of this step: `States.UUID`, `States.MathRandom`, `$random`, `$uuid`.
     pub random: &'a Random,
+}
+
+/// What `$$` stands for. One may make it only when something reads it.
+pub trait Context {
+    /// The context object.
+    fn value(&self) -> &Value;
+}
+
+impl Context for Value {
+    fn value(&self) -> &Value {
+        self
+    }
 }
 
 /// The variables in scope.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use model::Timestamp;
-use serde::{Serialize, Serializer};
 use serde_json::{Map as Object, Value, json};
 
 use crate::document::Document;
+use crate::written::write_fields;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,22 +181,6 @@ impl Event {
 /// state is the input of the next, and that of all branches.
 const SHARED_TEXT_MIN: usize = 256;
 
-/// The details of an event as they are stored: nothing in place of a text that stood before.
-struct Shortened<'e> {
-    details: &'e Object<String, Value>,
-    /// Which texts stood before, and where among the long ones.
-    shared: BTreeMap<&'e str, usize>,
-}
-
-impl Serialize for Shortened<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.details.iter().map(|(name, value)| {
-            let is_shared = self.shared.contains_key(name.as_str());
-            (name, if is_shared { &Value::Null } else { value })
-        }))
-    }
-}
-
 /// Events of one step as bytes to store, a line each; [`decode`] reads them back. None where there
 /// are none.
 #[must_use]
@@ -220,12 +204,20 @@ pub fn encode(events: &[Event]) -> Option<Vec<u8>> {
                 }
             }
         }
-        let shortened = Shortened { details, shared };
-        let stored = (2, id, previous, at.0, kind.name(), &shortened, &shortened.shared);
         if !lines.is_empty() {
             lines.push(b'\n');
         }
-        serde_json::to_writer(&mut lines, &stored).expect("texts and numbers are JSON");
+        let head = format!("[2,{id},{previous},{},\"{}\",", at.0, kind.name());
+        lines.extend_from_slice(head.as_bytes());
+        // Nothing stands in place of a text that stood before.
+        let stored = details.iter().map(|(name, value)| {
+            let is_shared = shared.contains_key(name.as_str());
+            (name.as_str(), if is_shared { &Value::Null } else { value })
+        });
+        write_fields(&mut lines, stored);
+        lines.push(b',');
+        serde_json::to_writer(&mut lines, &shared).expect("texts and numbers are JSON");
+        lines.push(b']');
     }
     (!lines.is_empty()).then_some(lines)
 }

@@ -24,6 +24,7 @@ pub mod machine;
 pub mod path;
 pub mod template;
 pub mod time;
+mod written;
 
 pub use document::Document;
-pub use env::{Env, ErrorName, EvalError, Random, Variables};
+pub use env::{Context, Env, ErrorName, EvalError, Random, Variables};

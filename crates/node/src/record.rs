@@ -1,9 +1,11 @@
 //! Between an invocation that ended, its record in the store, and what is shown of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use model::{Bytes64, Failure, PriceList, Receipt, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use store::{Charge, FailureNote, InvocationRecord, Mode, RecordOutcome};
 
 use crate::control::{Ended, Peek, Place, Reason, word};
@@ -148,25 +150,31 @@ fn render_trace(ended: &Ended, prices: &PriceList) -> String {
     let flight = &ended.flight;
     let arrived = flight.work.arrived;
     let lengths: Vec<u64> = Phase::ALL.iter().map(|p| micros(flight.durations.of(*p))).collect();
-    let steps: Vec<Value> = flight
-        .steps
-        .iter()
-        .map(|(at, reason)| json!([micros(at.since(arrived)), reason.what(), reason.why(prices)]))
-        .collect();
-    let mut trace = json!({
-        "us": lengths,
-        "preemptions": flight.durations.preemptions,
-        "steps": steps,
-    });
     let durations = &flight.durations;
-    if durations.swap_outs > 0 {
-        let swapped = [durations.swap_outs.into(), micros(durations.swapped)];
-        trace["swap"] = json!([swapped[0], swapped[1], durations.swapped_bytes.0]);
-    }
-    if flight.steps_dropped > 0 {
-        trace["steps_dropped"] = flight.steps_dropped.into();
-    }
-    trace.to_string()
+    let swapped = (durations.swap_outs, micros(durations.swapped), durations.swapped_bytes.0);
+    let steps = flight.steps.iter();
+    let trace = Trace {
+        us: &lengths,
+        preemptions: durations.preemptions,
+        steps: steps
+            .map(|(at, reason)| (micros(at.since(arrived)), reason.what(), reason.why(prices)))
+            .collect(),
+        swap: (durations.swap_outs > 0).then_some(swapped),
+        steps_dropped: (flight.steps_dropped > 0).then(|| flight.steps_dropped.into()),
+    };
+    serde_json::to_string(&trace).expect("texts and numbers are JSON")
+}
+
+/// How the way of an invocation is stored.
+#[derive(Serialize)]
+struct Trace<'t> {
+    us: &'t [u64],
+    preemptions: u32,
+    steps: Vec<(u64, &'static str, Cow<'static, str>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap: Option<(u32, u64, u64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps_dropped: Option<u64>,
 }
 
 /// What is missing or malformed (a record of another version) reads as nothing.

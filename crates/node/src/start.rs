@@ -295,14 +295,15 @@ fn make_executors(
 }
 
 /// Passes an executor's event on. That a function began is only written down, so it wakes nobody.
-/// Where the executor holds no lock at an end, the thread that brings it sees to what follows.
+/// Where the executor holds no lock, the thread that brings an end, or the end of a wait, sees to what
+/// follows.
 fn tell(mailbox: &control::Mailbox, event: Event, is_reentrant: bool) {
     let is_begin = matches!(event, Event::Running { .. });
-    let is_end = matches!(event, Event::Finished(_));
+    let goes_on = matches!(event, Event::Finished(_) | Event::Unblocked { .. });
     let message = Message::Event(event);
     if is_begin {
         mailbox.leave(message);
-    } else if is_end && is_reentrant {
+    } else if goes_on && is_reentrant {
         // After the end there is nobody to tell.
         drop(mailbox.carry(message));
     } else {

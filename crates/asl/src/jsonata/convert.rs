@@ -77,7 +77,7 @@ fn measure_level(
 
 /// `$states`.
 pub(super) fn states(env: &Env<'_>) -> JValue {
-    let mut states = vec![("input", env.input), ("context", env.context)];
+    let mut states = vec![("input", env.input), ("context", env.context.value())];
     states.extend(env.result.map(|result| ("result", result)));
     states.extend(env.error_output.map(|error| ("errorOutput", error)));
     let states = states.into_iter().map(|(name, value)| (name.to_owned(), from_json(value)));

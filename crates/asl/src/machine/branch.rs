@@ -1,5 +1,6 @@
 //! What a branch knows.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::Timestamp;
@@ -13,7 +14,7 @@ use super::task::TaskPhase;
 use super::{Facts, Machine};
 use crate::definition::{ChartId, StateId};
 use crate::document::Document;
-use crate::env::Variables;
+use crate::env::{Context, Variables};
 use crate::time;
 
 /// The number of a branch within its execution.
@@ -193,6 +194,24 @@ fn facts(facts: &Facts, input: &Document) -> Object<String, Value> {
     context.insert("Execution".to_owned(), execution);
     context.insert("StateMachine".to_owned(), machine);
     context
+}
+
+/// The context object, made when something reads it: it has a copy of the whole input.
+pub(super) struct Wanted<F> {
+    make: F,
+    made: OnceCell<Value>,
+}
+
+impl<F: Fn() -> Value> Wanted<F> {
+    pub(super) const fn new(make: F) -> Self {
+        Self { make, made: OnceCell::new() }
+    }
+}
+
+impl<F: Fn() -> Value> Context for Wanted<F> {
+    fn value(&self) -> &Value {
+        self.made.get_or_init(&self.make)
+    }
 }
 
 /// The variables that a branch sees: its own, and those of the branches around it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map as Object, Value, json};
 
 use super::Machine;
-use super::branch::BranchId;
+use super::branch::{BranchId, Wanted};
 use super::recover::Failure;
 use crate::definition::{Catcher, Fail, Flow, Language, PathField, ResultPath, State};
 use crate::document::Document;
@@ -67,7 +67,7 @@ impl Machine {
         evaluate: impl FnOnce(&Env<'_>) -> Result<T, EvalError>,
     ) -> Result<T, EvalError> {
         let branch = self.branch(id);
-        let context = self.context(id, sees.item, sees.token);
+        let context = Wanted::new(|| self.context(id, sees.item, sees.token));
         let scope = self.scope(id);
         evaluate(&Env {
             input: sees.input.unwrap_or_else(|| branch.input.value()),

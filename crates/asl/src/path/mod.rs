@@ -113,7 +113,7 @@ impl Path {
         let missing = Value::Null;
         let root = match &self.root {
             Root::Input => env.input,
-            Root::Context => env.context,
+            Root::Context => env.context.value(),
             Root::Variable(name) => match env.variables.get(name) {
                 Some(value) => value,
                 None if self.is_definite() => {

@@ -1,11 +1,24 @@
 //! Leases as rows.
 
+use std::collections::BTreeSet;
+
 use crate::error::Result;
 use crate::execution::{Claim, Lease};
 use crate::sql::{Columns, Hold, Lock, Session, Value, first, list, statements};
 
 pub(crate) fn leases(session: &dyn Session) -> Result<Vec<Lease>> {
     list(session, statements::LEASES, &[], read_lease)
+}
+
+/// The leases of these partitions; where there are several, of all.
+pub(crate) fn of(session: &dyn Session, partitions: &BTreeSet<u32>) -> Result<Vec<Lease>> {
+    let mut wanted = partitions.iter();
+    match (wanted.next(), wanted.next()) {
+        (Some(partition), None) => {
+            list(session, statements::LEASE, &[(*partition).into()], read_lease)
+        }
+        _ => leases(session),
+    }
 }
 
 /// One statement looks and takes, so that of two nodes one gets it.

@@ -219,6 +219,7 @@ statements! {
     OUTBOX = "SELECT id, op, bytes FROM outbox \
         WHERE partition = $1 AND (id, op) > ($2, $3) ORDER BY id, op LIMIT $4";
 
+    LEASE = "SELECT partition, node, address, epoch, until FROM leases WHERE partition = $1";
     LEASES = "SELECT partition, node, address, epoch, until FROM leases ORDER BY partition";
     LEASE_TAKE = "INSERT INTO leases (partition, node, address, epoch, until) \
         VALUES ($1, $2, $3, 1, $4) ON CONFLICT (partition) DO UPDATE SET node = excluded.node, \

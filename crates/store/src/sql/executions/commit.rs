@@ -61,13 +61,13 @@ fn admitted<'a>(
     done: &mut [Committed],
 ) -> Result<Vec<Item<'a>>> {
     let partitions: BTreeSet<u32> = items.iter().map(|item| item.id.partition()).collect();
-    for partition in partitions {
-        session.lock(Lock::Partition(partition), Hold::Shared)?;
+    for partition in &partitions {
+        session.lock(Lock::Partition(*partition), Hold::Shared)?;
     }
     if items.iter().any(|item| !item.blobs.is_empty() || item.blobs_wanted().next().is_some()) {
         session.lock(Lock::Blobs, Hold::Shared)?;
     }
-    let held = held::leases(session)?;
+    let held = held::of(session, &partitions)?;
     let holds = |partition| {
         let lease = held.iter().find(|held| held.partition == partition);
         lease.is_some_and(|held| leases.iter().any(|lease| lease.is(held)))
