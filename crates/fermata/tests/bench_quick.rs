@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -182,6 +184,24 @@ fn bench_states_times_chains_and_fan_outs() {
     let least = |row: &Value| if row["sleep_ms"] == 0 { 0.0 } else { 10.0 };
     assert!(rows.iter().all(|row| row["p50_ms"].as_f64().unwrap() >= least(row)), "{figures:#}");
     assert_eq!(figures["maps"].as_array().unwrap().len(), 2, "{figures:#}");
+}
+
+#[test]
+fn bench_states_runs_the_same_machines_on_another_server_of_the_api() {
+    let other = support::Server::dev(&[]);
+    let (figures, _, _) = figures(&["bench", "states", "--quick", "--beside", other.url()]);
+    check_origin(&figures);
+    let rows = figures["beside"].as_array().unwrap();
+    let shapes: Vec<&str> = rows.iter().map(|row| row["shape"].as_str().unwrap()).collect();
+    assert_eq!(shapes, ["pass", "parallel", "wait"], "{figures:#}");
+    for row in rows {
+        let waits = row["waits_ms"].as_f64().unwrap();
+        for time in ["here_p50_ms", "beside_p50_ms"] {
+            assert!(row[time].as_f64().unwrap() >= waits, "{time}: {figures:#}");
+        }
+    }
+    let listed = other.ok(&["executions", "list", "--json"]);
+    assert!(listed.contains("parallel-2-"), "{listed}");
 }
 
 /// The rules that hold on every machine, however slow: what the times are is of no interest.

@@ -47,7 +47,7 @@ pub(super) fn measure(url: &str, is_quick: bool) -> anyhow::Result<Vec<Row>> {
     for shape in ["pass", "parallel"] {
         cases.extend(sizes.iter().map(|states| (shape, *states)));
     }
-    cases.push(("wait", 3));
+    cases.push(("wait", if is_quick { 1 } else { 3 }));
     let folder = temporary_folder()?;
     let data_dir = data_dir(folder.path(), "platform");
     let platform = Platform::start(Start { policy: "xx", data_dir: &data_dir, listen: ANY_PORT })?;
