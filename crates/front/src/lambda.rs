@@ -92,7 +92,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
     let shows = settings.clone();
     let gate = Gate {
         handle: handle.clone(),
-        service: "lambda",
+        service: |_| "lambda",
         region: settings.region.clone(),
         refuse: |refused| {
             Refusal::new(StatusCode::FORBIDDEN, refused.code, &refused.message).into_response()

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
@@ -29,7 +30,8 @@ const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub(crate) handle: Handle,
-    pub(crate) service: &'static str,
+    /// Which of AWS's services a request with these headers is for.
+    pub(crate) service: fn(&HeaderMap) -> &'static str,
     pub(crate) region: String,
     pub(crate) refuse: fn(&Refused) -> Response,
 }
@@ -79,7 +81,7 @@ async fn check(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let wants = Wants { service: gate.service, region: &gate.region };
+    let wants = Wants { service: (gate.service)(&parts.headers), region: &gate.region };
     let key = |id: &str| gate.handle.access_key(id);
     // Nobody without a key has the body read.
     let claimed = match claim(&wants, &parts, gate.handle.now(), key) {

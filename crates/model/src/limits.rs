@@ -184,3 +184,7 @@ pub const ASL_DEFINITIONS_KEPT_MAX: usize = 256;
 /// Map runs of which a node remembers to which execution they belong; beyond it all are forgotten, and
 /// looked up again when they are asked for.
 pub const MAP_RUNS_KNOWN_MAX: usize = 10_000;
+/// Log groups of a tenant.
+pub const LOG_GROUPS_MAX: usize = 10_000;
+/// Map runs of one execution whose limits are still shown when they have ended; of older ones zeros are.
+pub const MAP_RUNS_LIMITS_KNOWN_MAX: usize = 32;

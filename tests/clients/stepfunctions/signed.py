@@ -107,6 +107,29 @@ class Signed(unittest.TestCase):
         wrong = SERVER.client("lambda", self.id, "wrong")
         self.refused(lambda: wrong.invoke(FunctionName="hello"), "InvalidSignatureException", "does not match", 403)
 
+    def test_log_groups_are_made_listed_page_by_page_and_asked_for(self):
+        def logged(group):
+            arn = f"arn:aws:logs:us-east-1:000000000000:log-group:{group}:*"
+            destination = {"cloudWatchLogsLogGroup": {"logGroupArn": arn}}
+            return self.states().create_state_machine(
+                name="logged", definition=PASS, roleArn=ROLE,
+                loggingConfiguration={"level": "ALL", "destinations": [destination]})
+
+        logs = SERVER.client("logs", self.id, self.secret)
+        for number in range(60):
+            logs.create_log_group(logGroupName=f"/states/{number}")
+        pages = list(logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix="/states/"))
+        self.assertEqual([len(page["logGroups"]) for page in pages], [50, 10])
+        logged("/states/7")
+        logs.delete_log_group(logGroupName="/states/8")
+        self.refused(lambda: logged("/states/8"), "InvalidLoggingConfiguration", "Log Destination not found.")
+        gone = lambda: logs.delete_log_group(logGroupName="/states/8")  # noqa: E731
+        self.refused(gone, "ResourceNotFoundException", "does not exist")
+        again = lambda: logs.create_log_group(logGroupName="/states/7")  # noqa: E731
+        self.refused(again, "ResourceAlreadyExistsException", "already exists")
+        wrong = SERVER.client("logs", self.id, "wrong").describe_log_groups
+        self.refused(wrong, "InvalidSignatureException", "signature")
+
     def test_a_wrong_secret_an_unknown_key_and_a_revoked_one_are_refused(self):
         does_not_match = "The request signature we calculated does not match the signature you provided."
         wrong = self.states(secret=self.secret[::-1])

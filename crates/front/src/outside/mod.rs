@@ -45,4 +45,9 @@ impl Outside {
             room: Arc::new(Semaphore::new(limits::OUTSIDE_CALLS_MAX)),
         }
     }
+
+    /// Whether the operator said where that service is, and not only where all others are.
+    pub(crate) fn has_own_endpoint(&self, service: &str) -> bool {
+        self.settings.has_own_endpoint(service)
+    }
 }

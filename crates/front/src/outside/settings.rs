@@ -118,6 +118,11 @@ impl Settings {
         }
     }
 
+    /// Whether that service has an endpoint of its own.
+    pub(super) fn has_own_endpoint(&self, service: &str) -> bool {
+        self.endpoints.contains_key(super::services::canonical(service))
+    }
+
     /// Where that service is.
     pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
         self.endpoints.get(service).or(self.endpoint_of_all.as_ref()).map(String::as_str)
@@ -134,8 +139,10 @@ mod tests {
         settings.allow("events=http://127.0.0.1:1/".parse().unwrap());
         assert_eq!(settings.endpoint("eventbridge"), Some("http://127.0.0.1:1"));
         assert_eq!(settings.endpoint("sqs"), None);
+        assert!(settings.has_own_endpoint("events") && !settings.has_own_endpoint("sqs"));
         settings.allow("http://localhost:5000".parse().unwrap());
         assert_eq!(settings.endpoint("sqs"), Some("http://localhost:5000"));
+        assert!(!settings.has_own_endpoint("sqs"), "that of all others");
         for wrong in ["sqs", "sqs=", "sqs=localhost:1", "sqs=ftp://localhost", "sqs=http://"] {
             assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }

@@ -52,6 +52,11 @@ impl Place {
         format!("arn:aws:lambda:{}:{}:function:{name}", self.region, self.account)
     }
 
+    /// Without the `:*` by which its streams are meant too.
+    pub(super) fn log_group(&self, name: &str) -> String {
+        format!("arn:aws:logs:{}:{}:log-group:{name}", self.region, self.account)
+    }
+
     pub(super) fn region(&self) -> &str {
         &self.region
     }

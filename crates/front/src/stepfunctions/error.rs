@@ -36,6 +36,11 @@ impl AwsError {
         Self::new("StateMachineDoesNotExist", format!("State Machine Does Not Exist: '{arn}'"))
     }
 
+    pub(super) fn no_log_destination() -> Self {
+        let message = "Invalid Logging Configuration: Log Destination not found.";
+        Self::new("InvalidLoggingConfiguration", message)
+    }
+
     pub(super) fn no_resource() -> Self {
         Self::new("ResourceNotFound", "Request references a resource that does not exist.")
     }

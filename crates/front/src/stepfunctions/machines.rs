@@ -13,7 +13,7 @@ use super::error::AwsError;
 use super::page::page;
 use super::params::check_name;
 use super::registry::{Machine, Pin, Resources, Revision, Version, millis, seed, uuid};
-use super::{Answer, Call, Ctx, references, seconds, tags, versions};
+use super::{Answer, Call, Ctx, log_groups, references, seconds, tags, versions};
 
 const TOKEN_CHARS_MAX: usize = 1_024;
 /// Between two looks whether an execution of a deleted machine still runs.
@@ -44,6 +44,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
     };
     check_definition(&revision.definition, sort)?;
     let ctx = call.ctx();
+    log_groups::check(&ctx, &revision.logging).await?;
     let _publishing = call.api.publishing.lock().await;
     let pin = match same(&ctx, &name, &revision, sort).await? {
         Some(pin) => pin,
@@ -115,6 +116,9 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
     let sort = sort_of(&before);
     if let Some(definition) = &changes.definition {
         check_definition(definition, sort)?;
+    }
+    if let Some(logging) = &changes.logging {
+        log_groups::check(&ctx, logging).await?;
     }
     let after = changes.of(&before.revision);
     let runs_the_same =
@@ -597,7 +601,7 @@ fn logging(given: Option<&Value>) -> Result<Value, AwsError> {
             Some([destination]) => {
                 let group = destination.pointer("/cloudWatchLogsLogGroup/logGroupArn");
                 if !group.and_then(Value::as_str).is_some_and(|group| group.ends_with(":*")) {
-                    return refuse("Log Destination not found.");
+                    return Err(AwsError::no_log_destination());
                 }
             }
             _ => return refuse("Must specify exactly one Log Destination."),

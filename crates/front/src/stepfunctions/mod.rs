@@ -9,6 +9,7 @@ mod arn;
 mod definitions;
 mod error;
 mod executions;
+mod log_groups;
 mod machines;
 mod map_runs;
 mod mock_schema;
@@ -134,7 +135,10 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));
     let gate = Gate {
         handle: handle.clone(),
-        service: "states",
+        service: |headers| match target(headers).starts_with(log_groups::PREFIX) {
+            true => "logs",
+            false => "states",
+        },
         region: settings.region.clone(),
         refuse: |refused| {
             let error = AwsError::new(refused.code, &refused.message);
@@ -170,15 +174,23 @@ async fn answer(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Answer {
-    let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some(action) = target.strip_prefix(PREFIX) else {
-        return Err(AwsError::unknown_operation());
+    let target = target(headers);
+    let (action, of_logs) = match target.strip_prefix(log_groups::PREFIX) {
+        Some(action) => (action, true),
+        None => (target.strip_prefix(PREFIX).ok_or_else(AwsError::unknown_operation)?, false),
     };
     let params = Params::parse(body)?;
     let class = headers.get(CLASS).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (place, registry) = (&api.place, &api.registry);
     let call = Call { api, handle, who, place, registry, params, class };
+    if of_logs {
+        return log_groups::dispatch(action, &call).await;
+    }
     dispatch(action, &call).await
+}
+
+fn target(headers: &HeaderMap) -> &str {
+    headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Does an action for an execution of this API. A box, since such an action may begin an execution again.

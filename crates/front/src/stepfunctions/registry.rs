@@ -1,5 +1,5 @@
 //! What is kept of Step Functions beside the functions themselves: one document for each state machine, one
-//! for the activities, and a list of names, in the store's settings of the tenant.
+//! for the activities, one for the log groups, and a list of names, in the store's settings of the tenant.
 //!
 //! One task owns all of it. A change is in the store before its caller hears of it; where that fails, what is
 //! in memory is dropped and read again.
@@ -93,11 +93,18 @@ pub(super) struct Activity {
     pub(super) tags: Vec<Tag>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LogGroup {
+    pub(super) created: u64,
+}
+
 /// All of one tenant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resources {
     machines: BTreeMap<String, Machine>,
     activities: BTreeMap<String, Activity>,
+    /// None as long as none was made.
+    log_groups: Option<BTreeMap<String, LogGroup>>,
     changed: BTreeSet<Document>,
 }
 
@@ -107,6 +114,7 @@ enum Document {
     Machine(String),
     Names,
     Activities,
+    LogGroups,
 }
 
 impl Resources {
@@ -142,6 +150,16 @@ impl Resources {
         &mut self.activities
     }
 
+    /// None where none was ever made: they are elsewhere, if anywhere.
+    pub(super) const fn log_groups(&self) -> Option<&BTreeMap<String, LogGroup>> {
+        self.log_groups.as_ref()
+    }
+
+    pub(super) fn log_groups_mut(&mut self) -> &mut BTreeMap<String, LogGroup> {
+        self.changed.insert(Document::LogGroups);
+        self.log_groups.get_or_insert_default()
+    }
+
     /// What is to be stored, names last: a machine that is not named yet is not there.
     fn take_changes(&mut self) -> Result<Vec<(String, Vec<u8>)>, serde_json::Error> {
         let mut writes = Vec::new();
@@ -161,6 +179,9 @@ impl Resources {
                 Document::Activities => {
                     (ACTIVITIES.to_owned(), serde_json::to_vec(&self.activities)?)
                 }
+                Document::LogGroups => {
+                    (LOG_GROUPS.to_owned(), serde_json::to_vec(&self.log_groups)?)
+                }
             });
         }
         Ok(writes)
@@ -169,6 +190,7 @@ impl Resources {
 
 const NAMES: &str = "stepfunctions/names";
 const ACTIVITIES: &str = "stepfunctions/activities";
+const LOG_GROUPS: &str = "stepfunctions/log-groups";
 
 fn machine_setting(name: &str) -> String {
     format!("stepfunctions/machine/{name}")
@@ -256,6 +278,9 @@ async fn load(handle: &Handle, who: &Principal) -> Result<Resources, AwsError> {
     let mut resources = Resources::default();
     if let Some(bytes) = handle.setting(who, ACTIVITIES).await? {
         resources.activities = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
+    }
+    if let Some(bytes) = handle.setting(who, LOG_GROUPS).await? {
+        resources.log_groups = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
     }
     let Some(bytes) = handle.setting(who, NAMES).await? else { return Ok(resources) };
     let names: Vec<String> = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;
