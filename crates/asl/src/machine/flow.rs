@@ -316,9 +316,14 @@ impl Machine {
         catcher: &Catcher,
         failure: &Failure,
     ) -> Result<Left, EvalError> {
+        // Recorded: nulls where a failure has no name, and an empty cause of one that has.
+        let cause = match (&failure.error, &failure.cause) {
+            (None, None) => Value::Null,
+            (_, cause) => cause.clone().unwrap_or_default().into(),
+        };
         let mut error = Object::new();
-        error.insert("Error".to_owned(), failure.error.clone().unwrap_or_default().into());
-        error.insert("Cause".to_owned(), failure.cause.clone().unwrap_or_default().into());
+        error.insert("Error".to_owned(), failure.error.clone().into());
+        error.insert("Cause".to_owned(), cause);
         let error: Document = Value::Object(error).into();
         match language {
             Language::Jsonata => {

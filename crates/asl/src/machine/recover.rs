@@ -59,7 +59,8 @@ impl Failure {
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        Self { error: Some(failed.error), cause: failed.cause, alias: None }
+        let error = (!failed.error.is_empty()).then_some(failed.error);
+        Self { error, cause: failed.cause, alias: None }
     }
 }
 

@@ -48,6 +48,10 @@ impl Outside {
             add_resources(&mut parameters, by);
         }
         texts(service, &mut parameters);
+        if let Some(host) = elsewhere(service, &parameters) {
+            let why = format!("{host}: Name or service not known");
+            return Err(unreachable(service, *way, &why));
+        }
         let request = request(service, endpoint, action, parameters).map_err(runtime)?;
         let answer = self.exchange(service, request).await;
         let answer = answer.map_err(|why| unreachable(service, *way, &why))?;
@@ -104,6 +108,18 @@ pub(super) fn no_endpoint(service: &str) -> Failed {
         "no endpoint is configured for {service}: start the server with --aws-endpoint \
          {service}=URL, or set FERMATA_AWS_ENDPOINT"
     ))
+}
+
+/// The host of a queue's URL that names no queue, so that only that host could know what is meant.
+/// It is not asked.
+fn elsewhere<'p>(service: &Service, parameters: &'p Map<String, Value>) -> Option<&'p str> {
+    if service.name != "sqs" {
+        return None;
+    }
+    let url = parameters.get("QueueUrl")?.as_str()?;
+    let (_, rest) = url.split_once("://")?;
+    let (host, queue) = rest.split_once('/').unwrap_or((rest, ""));
+    queue.is_empty().then_some(host)
 }
 
 fn request(
@@ -284,6 +300,20 @@ mod tests {
         let Failed { error, cause } = no_endpoint("sqs");
         assert_eq!(error, "States.Runtime");
         assert!(cause.unwrap().contains("--aws-endpoint sqs=URL"));
+    }
+
+    #[test]
+    fn only_a_queues_url_without_a_queue_is_told_to_lead_elsewhere() {
+        let host = |service: &str, url: &str| {
+            let mut parameters = Map::new();
+            parameters.insert("QueueUrl".to_owned(), url.into());
+            elsewhere(services::find(service).unwrap(), &parameters).map(str::to_owned)
+        };
+        assert_eq!(host("sqs", "http://no-such-queue").as_deref(), Some("no-such-queue"));
+        assert_eq!(host("sqs", "https://host:80/").as_deref(), Some("host:80"));
+        assert_eq!(host("sqs", "https://sqs.us-east-1.amazonaws.com/000000000000/q"), None);
+        assert_eq!(host("sqs", "q"), None, "the service tells what it is not");
+        assert_eq!(host("sns", "http://host"), None);
     }
 
     #[test]
