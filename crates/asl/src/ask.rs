@@ -114,7 +114,7 @@ pub struct ChildResult {
 /// Why something failed: the error name and the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// The name that retriers and catchers match.
+    /// The name that retriers and catchers match; empty where it has none.
     pub error: String,
     /// For a person.
     pub cause: Option<String>,
@@ -152,6 +152,24 @@ pub enum Input {
         /// Their reason.
         cause: Option<String>,
     },
+}
+
+impl Input {
+    /// The ask that it is about.
+    #[must_use]
+    pub const fn op(&self) -> Option<OpId> {
+        match self {
+            Self::Fired(op)
+            | Self::TaskStarted(op, _)
+            | Self::TaskSubmitted(op, _)
+            | Self::TaskHeartbeat(op)
+            | Self::TaskEnded(op, _)
+            | Self::ItemsRead(op, _)
+            | Self::ChildEnded(op, _)
+            | Self::ResultsWritten(op, _) => Some(*op),
+            Self::Abort { .. } => None,
+        }
+    }
 }
 
 /// How an execution ended.

@@ -126,6 +126,9 @@ pub struct Turned<P = Vec<u8>> {
     pub notes: Vec<P>,
     /// What it keeps beside its state.
     pub parts: Parts<P>,
+    /// Where it failed: what it had dealt with of what it was given. A redrive does not make that
+    /// again.
+    pub dealt: Vec<OpId>,
 }
 
 /// What an interpreter keeps beside its state: a turn that changes little writes little, however
@@ -148,7 +151,7 @@ impl<P> Turned<P> {
     /// One transition, no notes.
     pub const fn new(state: P, step: Step<P>) -> Self {
         let parts = Parts { new: Vec::new(), live: BTreeSet::new() };
-        Self { state, step, transitions: 1, notes: Vec::new(), parts }
+        Self { state, step, transitions: 1, notes: Vec::new(), parts, dealt: Vec::new() }
     }
 
     /// The same with another sort of payload.
@@ -170,6 +173,7 @@ impl<P> Turned<P> {
                     .collect::<Result<_, E>>()?,
                 live: self.parts.live,
             },
+            dealt: self.dealt,
         })
     }
 }

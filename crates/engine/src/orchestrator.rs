@@ -46,6 +46,8 @@ pub struct Turn<'a> {
     pub parts: Kept<'a>,
     /// What woke it, in the order in which it was committed.
     pub resolved: &'a [(OpId, Resolution)],
+    /// Of these, what the same turn had dealt with when it failed, before the execution was redriven.
+    pub dealt: &'a [OpId],
     /// Makes callback tokens for asks of this turn.
     pub mint: &'a Mint,
     /// 256 random bits of this turn, the same whenever it is run again.
@@ -181,6 +183,7 @@ fn interpret<P: Payloads>(
         state: state.as_deref(),
         parts: Kept::new(&part),
         resolved: &resolved,
+        dealt: execution.dealt(),
         mint: &execution.mint(),
         entropy: due.entropy,
     });

@@ -95,7 +95,7 @@ fn what_earlier_formats_wrote_is_still_read() {
 #[test]
 fn what_this_format_wrote_is_still_read_and_written() {
     for (name, rig) in samples() {
-        check_golden(&format!("execution-3-{name}.bin"), &rig.exe.encode());
+        check_golden(&format!("execution-{}-{name}.bin", engine::FORMAT), &rig.exe.encode());
         let history: Vec<u8> = rig.history.iter().flat_map(|r| framed(&r.encode())).collect();
         check_golden(&format!("history-{}-{name}.bin", engine::history::FORMAT), &history);
         let outbox: Vec<u8> = rig.outbox.values().flat_map(|e| framed(&e.encode())).collect();

@@ -221,6 +221,24 @@ fn redrive_makes_failed_and_stopped_calls_again() {
 }
 
 #[test]
+fn redrive_does_not_repeat_a_failure_that_the_failed_turn_had_dealt_with() {
+    let mut rig = Rig::new();
+    rig.turn(wait(vec![(1, call("a")), (2, call("b"))], all(&[1, 2])));
+    let _ = rig.answer(1, failed("caught"));
+    let _ = rig.answer(2, failed("broken"));
+    let step = Step::Failed(Failure::new(FailureKind::Handler, "b is broken"));
+    // What it was not given cannot have been dealt with.
+    rig.turned(engine::Turned { dealt: ops(&[1, 7]), ..engine::Turned::new(bytes(""), step) });
+    assert_eq!(rig.exe.redrive_asks(), ops(&[2]));
+    rig.applied(redrive(&rig));
+    let _ = rig.answer(2, ok("two"));
+    let [(1, first), (2, second)] = &rig.given()[..] else { panic!("{:?}", rig.given()) };
+    assert!(first.ends_with(": caught") && second == "two", "{first}, {second}");
+    rig.turn(Step::Failed(Failure::new(FailureKind::Handler, "the same again")));
+    assert_eq!(rig.exe.redrive_asks(), ops(&[1]), "this time it had not");
+}
+
+#[test]
 fn each_end_of_a_redriven_execution_bills_what_came_since_the_one_before() {
     let mut rig = Rig::new();
     rig.turn(wait(vec![(1, call("a"))], all(&[1])));

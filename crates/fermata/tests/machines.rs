@@ -316,8 +316,17 @@ fn a_map_run_is_shown_with_its_children() {
     let (server, _folder) = server(&[]);
     let mut processor = machine(&json!({"I": {"Type": "Pass", "End": true}}), "I");
     processor["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
-    let map = json!({"Type": "Map", "Label": "Each", "ItemProcessor": processor, "End": true});
-    create(&server, "many", &machine(&json!({"M": map}), "M"));
+    let map = json!({
+        "Type": "Map",
+        "Label": "Each",
+        "ItemProcessor": processor,
+        "MaxConcurrency": 7,
+        "ToleratedFailurePercentage": 12.5,
+        "Next": "W",
+    });
+    // What waits afterwards has said last where the execution stands.
+    let states = json!({"M": map, "W": {"Type": "Wait", "Seconds": 0, "End": true}});
+    create(&server, "many", &machine(&states, "M"));
     let items: Vec<u32> = (0..40).collect();
     let arn = start(&server, "many", "run", &json!(items));
     let done = ended(&server, &arn);
@@ -327,6 +336,8 @@ fn a_map_run_is_shown_with_its_children() {
     let shown = aws(&server, "DescribeMapRun", &json!({"mapRunArn": run})).unwrap();
     assert_eq!(shown["status"], "SUCCEEDED");
     assert_eq!(shown["executionCounts"]["succeeded"], 40);
+    assert_eq!((&shown["maxConcurrency"], &shown["toleratedFailureCount"]), (&json!(7), &json!(0)));
+    assert_eq!(shown["toleratedFailurePercentage"], 12.5);
     let children = json!({"mapRunArn": run, "maxResults": 30});
     let first = aws(&server, "ListExecutions", &children).unwrap();
     assert_eq!(first["executions"].as_array().unwrap().len(), 30);

@@ -211,11 +211,12 @@ impl Execution {
     }
 
     /// The calls that [`Input::Redrive`](crate::Input::Redrive) makes again: those that were stopped
-    /// by the failure, and those whose failure the last turn was given.
+    /// by the failure, and those whose failure the last turn was given and had not dealt with.
     #[must_use]
     pub fn redrive_asks(&self) -> Vec<OpId> {
         let stopped = self.ops.iter().filter(|(_, op)| op.stage == Stage::Stopped);
-        let failed = self.fed.iter().filter(|(_, op)| op.has_failed());
+        let failed = |(id, op): &&(OpId, Op)| op.has_failed() && !self.dealt.contains(id);
+        let failed = self.fed.iter().filter(failed);
         let mut ops: Vec<OpId> = stopped.map(|(id, _)| *id).collect();
         ops.extend(failed.map(|(id, _)| *id));
         ops.sort_unstable();

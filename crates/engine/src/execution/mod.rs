@@ -32,7 +32,7 @@ use crate::payload::Payload;
 pub use views::{DueTurn, Open, Status};
 
 /// The format in which [`Execution::encode`] writes. Older ones are read for ever.
-pub const FORMAT: u8 = 3;
+pub const FORMAT: u8 = 4;
 
 /// What an execution is born with and never changes (but for its input, when it begins anew).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct Execution {
     running: Option<Running>,
     /// What the turn that runs, or the one that failed, was given.
     fed: Vec<(OpId, Op)>,
+    /// What the turn that failed had dealt with, until it has been taken again.
+    dealt: Vec<OpId>,
     ops: BTreeMap<OpId, Op>,
     /// The lowest number that may still be asked under.
     next_op: OpId,
@@ -226,7 +228,7 @@ code_struct!(Execution {
     since,
     times_out_at,
     armed,
-} since 2 { billed } since 3 { parts, redrives });
+} since 2 { billed } since 3 { parts, redrives } since 4 { dealt });
 
 code_enum!(Phase {
     0 => Open,
@@ -289,6 +291,7 @@ impl Execution {
             turn: 0,
             running: None,
             fed: Vec::new(),
+            dealt: Vec::new(),
             ops: BTreeMap::new(),
             next_op: OpId(0),
             order: 0,

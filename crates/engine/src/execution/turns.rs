@@ -138,8 +138,9 @@ impl Execution {
         turned: Turned<Payload>,
         out: &mut Vec<Output>,
     ) {
-        let Turned { state, step, transitions, notes, parts } = turned;
+        let Turned { state, step, transitions, notes, parts, dealt } = turned;
         self.leave_turn(transitions, out);
+        self.dealt.clear();
         for note in notes {
             self.record(now, Event::Note(note), out);
         }
@@ -158,7 +159,11 @@ impl Execution {
                 }
             }
             Step::Done(answer) => self.finish(now, End::Succeeded, Ok(answer), out),
-            Step::Failed(failure) => self.finish(now, End::Failed, Err(failure), out),
+            Step::Failed(failure) => {
+                let fed = |op: &OpId| self.fed.iter().any(|(fed, _)| fed == op);
+                self.dealt = dealt.into_iter().filter(fed).collect();
+                self.finish(now, End::Failed, Err(failure), out);
+            }
             Step::Again(input) => self.leave_for_again(now, input, out),
         }
     }

@@ -165,6 +165,11 @@ impl Execution {
         self.redrives
     }
 
+    /// What the last turn had dealt with when it failed, until it has been taken again.
+    pub(crate) fn dealt(&self) -> &[OpId] {
+        &self.dealt
+    }
+
     /// How often it began anew.
     #[must_use]
     pub const fn generation(&self) -> u32 {

@@ -124,8 +124,13 @@ impl Rig {
     /// Ends the turn that runs.
     #[track_caller]
     pub(crate) fn turn(&mut self, step: Step<Payload>) {
+        self.turned(Turned::new(b"state".to_vec().into(), step));
+    }
+
+    #[track_caller]
+    pub(crate) fn turned(&mut self, turned: Turned<Payload>) {
         let (turn, attempt) = self.running();
-        let end = TurnEnd::Ended(Turned::new(b"state".to_vec().into(), step));
+        let end = TurnEnd::Ended(turned);
         self.applied(Input::TurnEnded { turn, attempt, end, used: used(1) });
     }
 

@@ -148,9 +148,9 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let ctx = call.ctx();
     let arn = call.params.required("mapRunArn")?;
     let (view, run) = owner(&ctx, arn).await?;
+    let standing = standing(&view, arn);
     // What an execution last said of a run is not the run's end.
-    let standing = run.stopped.is_none().then(|| standing(&view, arn)).flatten();
-    let counts = match standing {
+    let counts = match standing.filter(|_| run.stopped.is_none()) {
         Some(standing) => under_way(standing),
         None => of_children(&ctx, &view, &run).await?,
     };
@@ -164,7 +164,6 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
         put("stopDate", at.into());
     }
     for limit in LIMITS {
-        // None is told of one that has ended.
         let known = standing.and_then(|standing| standing.get(limit)).cloned();
         put(limit, known.unwrap_or_else(|| 0.into()));
     }
@@ -179,7 +178,8 @@ const LIMITS: [&str; 3] = ["maxConcurrency", "toleratedFailureCount", "tolerated
 
 /// What its execution last said of a run.
 fn standing<'v>(view: &'v View, arn: &str) -> Option<&'v Value> {
-    view.standing.get("mapRuns")?.as_array()?.iter().find(|run| run["arn"] == arn)
+    let runs = ["mapRuns", "mapRunsEnded"].into_iter().filter_map(|name| view.standing.get(name));
+    runs.filter_map(Value::as_array).flatten().find(|run| run["arn"] == arn)
 }
 
 /// Counts of a run under way, as its execution knows them: its children need not be looked at.

@@ -10,7 +10,8 @@ use model::{Failure, FailureKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asks::{FUNCTION, MAP_RUN, QUEUED};
+use super::asks::{FUNCTION, QUEUED};
+use super::map_runs::MAP_RUN;
 use super::turn::{Slot, Under};
 use super::work::MapRunChange;
 
@@ -45,7 +46,7 @@ impl Under<'_> {
         }
         // What ran out of time before a redrive is done again, and not told a second time.
         let mut fired: Vec<OpId> = Vec::new();
-        for (op, _) in resolved {
+        for (op, _) in resolved.iter().filter(|(op, _)| !self.turn.dealt.contains(op)) {
             if let Some((op, Slot::Work)) = Slot::read(*op)
                 && matches!(
                     self.run.machine.purpose(op),

@@ -1,7 +1,5 @@
 //! What a machine asks for, as asks of its execution.
 
-use std::collections::BTreeSet;
-
 use asl::ask::{Ask as Wanted, ChildAsk, ChildResult, Failed, Input, ReadAsk, TaskAsk, WriteAsk};
 use asl::definition::{Integration, Pattern};
 use asl::machine::Purpose;
@@ -11,14 +9,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::turn::{Slot, Under};
-use super::work::{Child, Read, Work, Write, WriteItem, change_signal};
+use super::work::{Child, Read, Work, Write, WriteItem};
 use crate::executions::services;
 
 /// What stands beside an ask of `lambda:invoke`: which function, and whether its end is waited for.
 pub(super) const FUNCTION: &str = "function";
 pub(super) const QUEUED: &str = "queued";
-/// What stands beside an ask that waits for other limits of a map run: its ARN.
-pub(super) const MAP_RUN: &str = "map run";
 
 impl Under<'_> {
     /// Asks for it; gives what it ends with, where that is known at once.
@@ -48,25 +44,6 @@ impl Under<'_> {
                 self.service(op, "write", &write_of(*write));
                 None
             }
-        }
-    }
-
-    /// Waits for other limits for the map runs under way, and no longer for those that are over.
-    pub(super) fn watch_map_runs(&mut self) {
-        let mut wanted: BTreeSet<String> = self.run.machine.map_runs().map(|run| run.arn).collect();
-        let of = |beside: &Value| beside.get(MAP_RUN)?.as_str().map(str::to_owned);
-        let watched: Vec<(u64, String)> =
-            self.run.beside.iter().filter_map(|(op, beside)| Some((*op, of(beside)?))).collect();
-        for (op, arn) in watched {
-            if !wanted.remove(&arn) {
-                self.drop_op(OpId(op));
-            }
-        }
-        for arn in wanted {
-            let op = self.run.machine.reserve();
-            let name = change_signal(&arn);
-            self.run.beside.insert(op.0, json!({ MAP_RUN: arn }));
-            self.asks.push((Slot::Work.of(op), Ask::Signal { name }));
         }
     }
 

@@ -8,7 +8,10 @@
 mod answers;
 mod asks;
 mod cache;
+mod map_runs;
 mod origin;
+#[cfg(test)]
+mod redriven;
 mod turn;
 mod work;
 

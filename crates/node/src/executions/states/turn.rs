@@ -40,6 +40,8 @@ pub(super) struct Under<'t> {
     pub(super) random: Random,
     pub(super) asks: Vec<(OpId, Ask)>,
     pub(super) drops: Vec<OpId>,
+    /// Asks of the machine that ended and that it has gone on from.
+    dealt: Vec<OpId>,
     events: Vec<Event>,
 }
 
@@ -109,7 +111,8 @@ impl StateMachine {
         // Another stream than the machine's own draws.
         let random = Random::new(seed.rotate_left(32) ^ 0x5bd1_e995);
         let (asks, drops, events) = (Vec::new(), Vec::new(), Vec::new());
-        let mut under = Under { of: self, turn, run, random, asks, drops, events };
+        let dealt = Vec::new();
+        let mut under = Under { of: self, turn, run, random, asks, drops, dealt, events };
         let mut waiting = match first {
             Some(first) => VecDeque::from([under.note(first)]),
             None => one_by_one(under.inputs(&world)),
@@ -118,7 +121,11 @@ impl StateMachine {
             && under.run.machine.end().is_none()
         {
             if !inputs.is_empty() {
+                let ended: Vec<OpId> = inputs.iter().filter_map(Input::op).collect();
                 let stepped = under.run.machine.step(inputs, &world);
+                if under.run.machine.end().is_none() {
+                    under.dealt.extend(ended);
+                }
                 waiting.push_front(under.note(stepped));
             }
         }
@@ -232,9 +239,12 @@ impl Under<'_> {
                     None,
                 )),
             };
-            return Turned { transitions, notes, ..Turned::new(Vec::new(), step) };
+            let dealt = |op: &OpId| Slot::read(*op).is_some_and(|(op, _)| self.dealt.contains(&op));
+            let dealt = self.turn.resolved.iter().map(|(op, _)| *op).filter(dealt).collect();
+            return Turned { transitions, notes, dealt, ..Turned::new(Vec::new(), step) };
         }
         self.watch_map_runs();
+        self.note_map_runs();
         let status = self.standing();
         let Encoded { state: machine, parts, live } = self.run.machine.encode();
         let mut state = vec![FORMAT];
@@ -266,23 +276,14 @@ impl Under<'_> {
         for state in self.run.machine.standing().take(STANDING_MAX) {
             *states.entry(state).or_default() += 1;
         }
-        let map_runs = self.run.machine.map_runs().map(|run| {
-            serde_json::json!({
-                "arn": run.arn,
-                "items": run.items,
-                "children": run.children,
-                "running": run.running,
-                "succeeded": run.succeeded,
-                "failed": run.failed,
-                "maxConcurrency": run.max_concurrency,
-                "toleratedFailureCount": run.tolerated_count.unwrap_or_default(),
-                "toleratedFailurePercentage": run.tolerated_percentage.unwrap_or_default(),
-            })
-        });
-        let map_runs: Vec<Value> = map_runs.collect();
         let mut status = serde_json::json!({ "states": states });
-        if !map_runs.is_empty() {
-            status["mapRuns"] = map_runs.into();
+        let under_way = self.map_runs_under_way();
+        if !under_way.is_empty() {
+            status["mapRuns"] = under_way.into();
+        }
+        let ended = self.map_runs_ended();
+        if !ended.is_empty() {
+            status["mapRunsEnded"] = ended.into();
         }
         let mut status = status.to_string();
         if status.len() > model::limits::CUSTOM_STATUS_BYTES_MAX {

@@ -1,0 +1,86 @@
+//! Map runs: what others may know of them, and other limits for those under way.
+
+use std::collections::BTreeSet;
+
+use model::limits;
+use model::suspend::{Ask, OpId};
+use serde_json::{Value, json};
+
+use super::turn::{Slot, Under};
+use super::work::change_signal;
+
+/// What stands beside an ask that waits for other limits of a map run: its ARN.
+pub(super) const MAP_RUN: &str = "map run";
+/// What the limits of map runs stand beside; no ask has so high a number.
+const LIMITS: u64 = u64::MAX;
+
+impl Under<'_> {
+    /// Waits for other limits for the map runs under way, and no longer for those that are over.
+    pub(super) fn watch_map_runs(&mut self) {
+        let mut wanted: BTreeSet<String> = self.run.machine.map_runs().map(|run| run.arn).collect();
+        let of = |beside: &Value| beside.get(MAP_RUN)?.as_str().map(str::to_owned);
+        let watched: Vec<(u64, String)> =
+            self.run.beside.iter().filter_map(|(op, beside)| Some((*op, of(beside)?))).collect();
+        for (op, arn) in watched {
+            if !wanted.remove(&arn) {
+                self.drop_op(OpId(op));
+            }
+        }
+        for arn in wanted {
+            let op = self.run.machine.reserve();
+            let name = change_signal(&arn);
+            self.run.beside.insert(op.0, json!({ MAP_RUN: arn }));
+            self.asks.push((Slot::Work.of(op), Ask::Signal { name }));
+        }
+    }
+
+    /// Remembers the limits of the map runs under way, for when they have ended.
+    pub(super) fn note_map_runs(&mut self) {
+        let now: Vec<Value> = self.run.machine.map_runs().map(|run| limits_of(&run)).collect();
+        if now.is_empty() {
+            return;
+        }
+        let known = self.run.beside.entry(LIMITS).or_insert_with(|| json!([]));
+        let Some(known) = known.as_array_mut() else { return };
+        known.retain(|run| now.iter().all(|other| other["arn"] != run["arn"]));
+        known.extend(now);
+        let too_many = known.len().saturating_sub(limits::MAP_RUNS_LIMITS_KNOWN_MAX);
+        known.drain(..too_many);
+    }
+
+    pub(super) fn map_runs_under_way(&self) -> Vec<Value> {
+        let shown = self.run.machine.map_runs().map(|run| {
+            let mut shown = limits_of(&run);
+            for (name, count) in [
+                ("items", run.items),
+                ("children", run.children),
+                ("running", run.running),
+                ("succeeded", run.succeeded),
+                ("failed", run.failed),
+            ] {
+                shown[name] = count.into();
+            }
+            shown
+        });
+        shown.collect()
+    }
+
+    /// The last limits of those that have ended, as far as they are known.
+    pub(super) fn map_runs_ended(&self) -> Vec<Value> {
+        let Some(known) = self.run.beside.get(&LIMITS).and_then(Value::as_array) else {
+            return Vec::new();
+        };
+        let open: BTreeSet<String> = self.run.machine.map_runs().map(|run| run.arn).collect();
+        let ended = |run: &&Value| run["arn"].as_str().is_none_or(|arn| !open.contains(arn));
+        known.iter().filter(ended).cloned().collect()
+    }
+}
+
+fn limits_of(run: &asl::machine::MapRunProgress) -> Value {
+    json!({
+        "arn": run.arn,
+        "maxConcurrency": run.max_concurrency,
+        "toleratedFailureCount": run.tolerated_count.unwrap_or_default(),
+        "toleratedFailurePercentage": run.tolerated_percentage.unwrap_or_default(),
+    })
+}
