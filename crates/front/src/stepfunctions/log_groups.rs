@@ -72,7 +72,7 @@ async fn describe(call: &Call<'_>) -> Answer {
             let groups = resources.log_groups().into_iter().flatten();
             let mut found = groups.filter(|(name, _)| fits(name));
             let page: Vec<_> = found.by_ref().take(size).collect();
-            let next = found.next().and(page.last()).map(|(name, _)| (*name).clone());
+            let next = found.next().and_then(|_| page.last()).map(|(name, _)| (*name).clone());
             let shown = page.into_iter().map(|(name, group)| {
                 let arn = place.log_group(name);
                 json!({

@@ -63,8 +63,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         aliases: Vec::new(),
         tags: tags::read(call.params.list("tags"))?,
     };
-    let arn = call.place.machine(&name);
-    let taken = arn.clone();
+    let (arn, taken) = (call.place.machine(&name), call.place.machine(&name));
     let (created, version) = call
         .registry
         .with(call.who, move |resources| {
