@@ -47,6 +47,16 @@ fn every_statement_is_understood() {
 }
 
 #[test]
+fn what_comes_packed_is_not_packed_again() {
+    let store = connect(&cluster::fresh_url());
+    let text = "SELECT attstorage::text FROM pg_attribute
+        WHERE attrelid = 'blobs'::regclass AND attname = 'content'";
+    let storage = store
+        .write(|session| first(session, text, &[], |columns| columns.text().map(str::to_owned)));
+    assert_eq!(storage.unwrap().as_deref(), Some("e"), "external");
+}
+
+#[test]
 fn a_store_of_a_newer_program_is_refused_and_left_alone() {
     let url = cluster::fresh_url();
     let store = connect(&url);
