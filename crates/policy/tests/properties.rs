@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{ClassId, InvocationId, MachineId, Timestamp};
@@ -43,6 +43,8 @@ struct World {
     now: Timestamp,
     size: Size,
     jobs: BTreeMap<InvocationId, (Job, Place)>,
+    /// Those that a machine sent back: one that was on its way behind it may have found room.
+    refused: BTreeSet<InvocationId>,
     loses_polls: bool,
     strict: bool,
 }
@@ -58,6 +60,7 @@ impl World {
             now: Timestamp(0),
             size,
             jobs: BTreeMap::new(),
+            refused: BTreeSet::new(),
             loses_polls,
             strict: true,
         }
@@ -170,6 +173,7 @@ impl World {
             }
             Decided::Machine(_, MachineOutput::ToShard(_, ToShard::Refused(job, _))) => {
                 self.jobs.get_mut(&job.id).unwrap().1 = Place::Away;
+                self.refused.insert(job.id);
                 Ok(())
             }
             Decided::Shard(_, ShardOutput::Reject(job, _)) => {
@@ -225,6 +229,9 @@ impl World {
         }
         // First come, first served: of one class, who never ran came after all who did.
         for waiting in here(&[State::Waiting]) {
+            if self.refused.contains(&waiting.id) {
+                continue;
+            }
             let younger = |job: &&Job| job.class == waiting.class && job.arrived > waiting.arrived;
             let passed = running.iter().chain(&here(&[State::Preempted])).find(younger).copied();
             let same_shard = self.size.shards == 1 && !self.loses_polls && self.size.machines == 1;
