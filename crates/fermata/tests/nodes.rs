@@ -182,6 +182,15 @@ fn metric(server: &Server, name: &str) -> u64 {
     line.trim().parse().unwrap()
 }
 
+/// Ends the load where a test fails: its threads are waited for.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Starts executions one after the other through both servers until told to stop, each for certain.
 fn load(urls: [&str; 2], stop: &AtomicBool, started: &AtomicUsize, prefix: &str) {
     for number in 0.. {
@@ -381,6 +390,7 @@ fn what_a_killed_server_had_goes_on_at_the_other_within_the_time_of_a_lease() {
     let urls = [urls[0].as_str(), urls[1].as_str()];
     let (stop, started) = (AtomicBool::new(false), AtomicUsize::new(0));
     let taken_over = std::thread::scope(|scope| {
+        let _stops = StopAtEnd(&stop);
         scope.spawn(|| load(urls, &stop, &started, "x"));
         // Every signal again until it is acknowledged, by whichever server answers.
         let signals = collecting.each_ref().map(|name| {
@@ -438,6 +448,7 @@ fn a_server_that_was_cut_off_from_the_store_is_refused_and_comes_back() {
     let urls = [servers[0].url(), servers[1].url()];
     let (stop, started) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _stops = StopAtEnd(&stop);
         // Each server its own, so that one goes on while the other waits.
         let loads = [(urls[0], "x"), (urls[1], "y")].map(|(url, prefix)| {
             let (stop, started) = (&stop, &started);

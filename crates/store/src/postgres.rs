@@ -482,7 +482,7 @@ impl Store for PostgresStore {
             transact(writer, &self.target, Access::Write, |_| Ok(()))?;
             writer
                 .as_mut()
-                .map_or(Ok(()), |open| open.batch(&format!("VACUUM (FULL, ANALYZE) {tables}")))
+                .map_or(Ok(()), |open| open.upkeep(&format!("VACUUM (FULL, ANALYZE) {tables}")))
         })?;
         Ok(Compacted { swept, bytes_before, bytes_after: size()? })
     }

@@ -20,8 +20,11 @@ use crate::sql::{Columns, EachRow, Hold, Lock, Session, Value};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may take: longer than any that works, so that a server that does not
-/// answer is noticed.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// answer is noticed. The thread of the executions may wait for one, and has to hear that the node's
+/// leases ran out meanwhile.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same for what goes through all that there is.
+const UPKEEP_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The server gives up a transaction whose client went silent, so that its locks are free: a node
 /// that was cut off must not keep others from its partitions.
 const SETTINGS: &str = "SET idle_in_transaction_session_timeout = 3000; \
@@ -131,7 +134,17 @@ impl Connection {
 
     /// Runs statements without parameters.
     pub(super) fn batch(&mut self, statements: &str) -> Result<()> {
-        self.run("run statements", async |client| client.batch_execute(statements).await)
+        self.batch_within(STATEMENT_TIMEOUT, statements)
+    }
+
+    /// The same, for what takes long.
+    pub(super) fn upkeep(&mut self, statements: &str) -> Result<()> {
+        self.batch_within(UPKEEP_TIMEOUT, statements)
+    }
+
+    fn batch_within(&mut self, patience: Duration, statements: &str) -> Result<()> {
+        let work = async |client: &Client| client.batch_execute(statements).await;
+        self.run_within(patience, "run statements", work)
     }
 
     /// Begins a transaction: [`Connection::transaction`] is it.
@@ -174,9 +187,18 @@ impl Connection {
         Ok(std::mem::take(&mut self.heard))
     }
 
-    /// Runs what needs the client, driving the connection meanwhile.
     fn run<T>(
         &mut self,
+        attempt: &str,
+        work: impl AsyncFnOnce(&Client) -> std::result::Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
+        self.run_within(STATEMENT_TIMEOUT, attempt, work)
+    }
+
+    /// Runs what needs the client, driving the connection meanwhile.
+    fn run_within<T>(
+        &mut self,
+        patience: Duration,
         attempt: &str,
         work: impl AsyncFnOnce(&Client) -> std::result::Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
@@ -202,8 +224,7 @@ impl Connection {
             })
             .await
         };
-        let done =
-            runtime.block_on(async { tokio::time::timeout(STATEMENT_TIMEOUT, driven).await });
+        let done = runtime.block_on(async { tokio::time::timeout(patience, driven).await });
         match done.ok().flatten() {
             Some(done) => done.map_err(|error| database_error(attempt, error)),
             None => {
