@@ -141,7 +141,7 @@ fn a_newer_format_is_told() {
     bytes[0] = engine::FORMAT + 1;
     let newer = DecodeError::Newer { format: engine::FORMAT + 1 };
     assert_eq!(Execution::decode(&bytes), Err(newer));
-    assert_eq!(newer.to_string(), "written in the newer format 4");
+    assert_eq!(newer.to_string(), "written in the newer format 5");
 }
 
 #[test]
