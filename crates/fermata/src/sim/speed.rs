@@ -183,9 +183,10 @@ fn each_policy(policies: &[Entry], ticks: u64) -> Vec<Run> {
 }
 
 /// Sizes: machines, cores, ticks.
-const SIZES: [(u32, u32, u32); 9] = [
+const SIZES: [(u32, u32, u32); 10] = [
     (100, 8, 1_000),
     (100, 8, 10_000),
+    (100, 8, 500_000),
     (1_000, 8, 100),
     (1_000, 8, 1_000),
     (10_000, 8, 100),

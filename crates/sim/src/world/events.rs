@@ -57,6 +57,9 @@ const BUCKET_SHIFT: u32 = 21;
 /// Buckets of the wheel: the next 8.6 s.
 const BUCKETS: usize = 4096;
 
+/// A bucket keeps room for so many events when it is empty; more would be much in all of them.
+const SPARE_MAX: usize = 64;
+
 /// Events to come, earliest first.
 ///
 /// A heap of all of them would miss the processor's cache at almost each level once there are some
@@ -140,7 +143,10 @@ impl Agenda {
         if in_wheel == Some(next) {
             let place = place_of(next);
             self.occupied[place / 64] &= !(1 << (place % 64));
-            let spare = std::mem::take(&mut self.near).into_vec();
+            let mut spare = std::mem::take(&mut self.near).into_vec();
+            if spare.capacity() > SPARE_MAX {
+                spare = Vec::new();
+            }
             self.near = BinaryHeap::from(std::mem::replace(&mut self.wheel[place], spare));
         }
         while let Some(entry) = self.far.peek()
