@@ -33,7 +33,10 @@ ACCOUNT = "111111111111"
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SERVICES_HERE = {"lambda", "activity", "states", "logs"} | services.NAMES
 # Added to the API after many of the recordings were made.
-LATER_FIELDS = {"encryptionConfiguration", "redriveCount", "RedriveCount", "RedriveStatus", "RedriveStatusReason"}
+LATER_FIELDS = {
+    "encryptionConfiguration", "failuresNotRedrivable", "pendingRedrive", "redriveCount", "RedriveCount",
+    "RedriveStatus", "RedriveStatusReason",
+}
 # Of the applicable cases, in percent: those of this server alone, and those that call moto's services.
 WHOLE_AT_LEAST = 97
 WHOLE_AT_LEAST_WITH_SERVICES = 90
