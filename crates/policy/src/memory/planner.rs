@@ -229,6 +229,7 @@ impl Planner {
         let view = draft.view;
         let coming = draft.growth_within(self.marks.horizon);
         self.absences.clear();
+        let free_before = draft.free;
         for waiter in view.holders.iter().rev() {
             if waiter.standing != Standing::Waiting || waiter.whereabouts == Whereabouts::Returning
             {
@@ -240,14 +241,13 @@ impl Planner {
             }
             let needs = waiter.wants.0;
             if needs.saturating_add(waiter.resident.0) > view.total.0 {
-                let reason = EndReason::TooLarge {
-                    needs: Bytes64(needs.saturating_add(waiter.resident.0)),
-                    total: view.total,
-                };
-                draft.kill(waiter.id, reason);
+                draft.end_too_large(waiter, needs.saturating_add(waiter.resident.0));
                 return;
             }
-            let reserve = if draft.is_alone(waiter) {
+            let is_alone = draft.is_alone(waiter);
+            let is_out = waiter.whereabouts == Whereabouts::Swap;
+            let is_only = is_out && is_alone && draft.free == free_before;
+            let reserve = if is_alone {
                 0
             } else if waiter.swapped.0 > 0 {
                 if let Some((until, _)) =
@@ -262,7 +262,8 @@ impl Planner {
             } else {
                 draft.high
             };
-            let needed = needs.saturating_add(reserve);
+            // What it may come to have is a guess; the only one waits for nobody else's memory.
+            let needed = if is_only { waiter.swapped.0 } else { needs.saturating_add(reserve) };
             if needed <= draft.free {
                 draft.bring(waiter);
                 continue;
@@ -290,6 +291,10 @@ impl Planner {
                         if !draft.send_all(may, reason) && needs <= draft.free {
                             draft.bring(waiter);
                         }
+                    }
+                    // What is left of the others stays: it would wait for ever.
+                    Freed::TooLittle if is_only && view.leaving.0 == 0 => {
+                        draft.end_too_large(waiter, needed);
                     }
                     Freed::Enough | Freed::TooLittle => {}
                 }
@@ -455,6 +460,11 @@ impl Draft<'_, '_> {
         if let Some(holder) = self.view.holders.iter().find(is_too_large) {
             self.kill(holder.id, EndReason::TooLarge { needs: holder.resident, total });
         }
+    }
+
+    fn end_too_large(&mut self, holder: &Holder, needs: u64) {
+        let reason = EndReason::TooLarge { needs: Bytes64(needs), total: self.view.total };
+        self.kill(holder.id, reason);
     }
 
     /// Whether nobody else has or is about to have memory in RAM. What stays there of those in swap

@@ -100,6 +100,16 @@ fn one_that_is_nearly_as_large_as_memory_comes_back_though_its_reserve_cannot_be
     check(marks(), vec![large, below(), holder(3, 1, 5, Running)], 99, &[]);
 }
 
+#[test]
+fn what_others_leave_behind_in_ram_keeps_nobody_out_for_ever() {
+    let residue = Holder { resident: Bytes64(2), ..swapped(2, 0, 40, Waiting) };
+    // It may come to have all that there is, by a guess, and comes back with what it has.
+    let large = Holder { wants: Bytes64(99), ..swapped(1, 0, 80, Waiting) };
+    check(marks(), vec![large, residue], 99, &[('b', 1)]);
+    // It cannot come back at all, and nobody else would.
+    check(marks(), vec![swapped(1, 0, 99, Waiting), residue], 99, &[('k', 1)]);
+}
+
 fn marks() -> Watermarks {
     Watermarks { low_percent: 10, high_percent: 20, ..Watermarks::default() }
 }
