@@ -143,7 +143,9 @@ impl Held {
 
     fn wants(&self, is_launched: bool) -> u64 {
         match self.whereabouts {
-            Whereabouts::Swap | Whereabouts::Leaving => self.swapped.max(self.coming),
+            // All that comes back. What it had when it was told to leave is a look older.
+            Whereabouts::Swap => self.swapped,
+            Whereabouts::Leaving => self.swapped.max(self.coming),
             Whereabouts::Returning => 0,
             Whereabouts::Ram if !is_launched => START_BYTES,
             Whereabouts::Ram => self.growth / 10,
@@ -704,4 +706,16 @@ fn per_second(bytes: u64, passed: Duration) -> u64 {
 
 fn micros(length: Duration) -> u64 {
     u64::try_from(length.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_out_wants_what_comes_back_and_who_leaves_what_it_had() {
+        let held = |whereabouts| Held { swapped: 80, coming: 99, whereabouts, ..Held::default() };
+        assert_eq!(held(Whereabouts::Swap).wants(true), 80);
+        assert_eq!(held(Whereabouts::Leaving).wants(true), 99);
+    }
 }

@@ -262,8 +262,7 @@ impl Planner {
             } else {
                 draft.high
             };
-            // What it may come to have is a guess; the only one waits for nobody else's memory.
-            let needed = if is_only { waiter.swapped.0 } else { needs.saturating_add(reserve) };
+            let needed = needs.saturating_add(reserve);
             if needed <= draft.free {
                 draft.bring(waiter);
                 continue;
@@ -293,7 +292,7 @@ impl Planner {
                         }
                     }
                     // What is left of the others stays: it would wait for ever.
-                    Freed::TooLittle if is_only && view.leaving.0 == 0 => {
+                    Freed::TooLittle if is_only && !draft.is_more_to_come() => {
                         draft.end_too_large(waiter, needed);
                     }
                     Freed::Enough | Freed::TooLittle => {}
@@ -460,6 +459,11 @@ impl Draft<'_, '_> {
         if let Some(holder) = self.view.holders.iter().find(is_too_large) {
             self.kill(holder.id, EndReason::TooLarge { needs: holder.resident, total });
         }
+    }
+
+    /// Whether somebody leaves, or something idle may still be forgotten.
+    fn is_more_to_come(&self) -> bool {
+        self.view.leaving.0 > 0 || self.view.idle.iter().any(|idle| idle.bytes.0 > 0)
     }
 
     fn end_too_large(&mut self, holder: &Holder, needs: u64) {

@@ -101,13 +101,17 @@ fn one_that_is_nearly_as_large_as_memory_comes_back_though_its_reserve_cannot_be
 }
 
 #[test]
-fn what_others_leave_behind_in_ram_keeps_nobody_out_for_ever() {
+fn one_that_fits_no_more_beside_what_others_leave_behind_is_ended_and_not_waited_for() {
     let residue = Holder { resident: Bytes64(2), ..swapped(2, 0, 40, Waiting) };
-    // It may come to have all that there is, by a guess, and comes back with what it has.
-    let large = Holder { wants: Bytes64(99), ..swapped(1, 0, 80, Waiting) };
-    check(marks(), vec![large, residue], 99, &[('b', 1)]);
-    // It cannot come back at all, and nobody else would.
-    check(marks(), vec![swapped(1, 0, 99, Waiting), residue], 99, &[('k', 1)]);
+    check(marks(), vec![swapped(1, 0, 98, Waiting), residue], 99, &[('b', 1)]);
+    let too_large = || vec![swapped(1, 0, 99, Waiting), residue];
+    check(marks(), too_large(), 99, &[('k', 1)]);
+    // Not while the idle may still go.
+    let idle = [Idle { class: ClassId(0), bytes: Bytes64(5) }];
+    let mut planner = Planner::new(marks());
+    let mut plan = |now_ms| brief(&plan_with(&mut planner, now_ms, too_large(), 99, &idle));
+    assert_eq!(plan(1_000), [('f', 0)]);
+    assert_eq!(plan(1_010), []);
 }
 
 fn marks() -> Watermarks {
