@@ -297,19 +297,11 @@ impl Machine {
     }
 
     fn take(&mut self, input: Input) {
-        let (op, input) = match input {
-            Input::Abort { error, cause } => {
+        let Some(op) = input.op() else {
+            if let Input::Abort { error, cause } = input {
                 self.stop(End::Aborted { error, cause });
-                return;
             }
-            Input::Fired(op)
-            | Input::TaskStarted(op, _)
-            | Input::TaskSubmitted(op, _)
-            | Input::TaskHeartbeat(op)
-            | Input::TaskEnded(op, _)
-            | Input::ItemsRead(op, _)
-            | Input::ChildEnded(op, _)
-            | Input::ResultsWritten(op, _) => (op, input),
+            return;
         };
         // What is not known any more was dropped: it comes too late.
         let Some(Op { branch, role }) = self.ops.get(&op).copied() else { return };
