@@ -41,11 +41,9 @@ impl Under<'_> {
             return;
         }
         let known = self.run.beside.entry(LIMITS).or_insert_with(|| json!([]));
-        let Some(known) = known.as_array_mut() else { return };
-        known.retain(|run| now.iter().all(|other| other["arn"] != run["arn"]));
-        known.extend(now);
-        let too_many = known.len().saturating_sub(limits::MAP_RUNS_LIMITS_KNOWN_MAX);
-        known.drain(..too_many);
+        if let Some(known) = known.as_array_mut() {
+            remember(known, now);
+        }
     }
 
     pub(super) fn map_runs_under_way(&self) -> Vec<Value> {
@@ -76,6 +74,14 @@ impl Under<'_> {
     }
 }
 
+/// The last that is said of each run counts, and the oldest of too many are forgotten.
+fn remember(known: &mut Vec<Value>, now: Vec<Value>) {
+    known.retain(|run| now.iter().all(|other| other["arn"] != run["arn"]));
+    known.extend(now);
+    let too_many = known.len().saturating_sub(limits::MAP_RUNS_LIMITS_KNOWN_MAX);
+    known.drain(..too_many);
+}
+
 fn limits_of(run: &asl::machine::MapRunProgress) -> Value {
     json!({
         "arn": run.arn,
@@ -83,4 +89,23 @@ fn limits_of(run: &asl::machine::MapRunProgress) -> Value {
         "toleratedFailureCount": run.tolerated_count.unwrap_or_default(),
         "toleratedFailurePercentage": run.tolerated_percentage.unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_limits_are_forgotten_beyond_their_number() {
+        let run =
+            |number: usize, most: u64| json!({ "arn": number.to_string(), "maxConcurrency": most });
+        let mut known = Vec::new();
+        (0..limits::MAP_RUNS_LIMITS_KNOWN_MAX).for_each(|n| remember(&mut known, vec![run(n, 1)]));
+        assert_eq!((known.len(), &known[0]), (limits::MAP_RUNS_LIMITS_KNOWN_MAX, &run(0, 1)));
+        remember(&mut known, vec![run(0, 2)]);
+        assert_eq!(known.last(), Some(&run(0, 2)), "said anew");
+        assert_eq!(known.len(), limits::MAP_RUNS_LIMITS_KNOWN_MAX);
+        remember(&mut known, vec![run(limits::MAP_RUNS_LIMITS_KNOWN_MAX, 1)]);
+        assert_eq!((known.len(), &known[0]), (limits::MAP_RUNS_LIMITS_KNOWN_MAX, &run(2, 1)));
+    }
 }
