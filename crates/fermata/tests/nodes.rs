@@ -374,6 +374,7 @@ fn clocks_that_differ_cost_no_lease_and_tokens_are_answered_at_either_server() {
     eventually("it is awake at the other", || {
         status(other, &asleep[0]) == Some("succeeded".into())
     });
+    assert_eq!(other.ok(&["executions", "wait", &asleep[0]]).trim(), "\"awake\"");
     assert_eq!(status(other, &asleep[1]), Some("suspended".into()));
 }
 
