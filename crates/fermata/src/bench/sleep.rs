@@ -54,8 +54,12 @@ pub(crate) struct Args {
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
 const PAGE: usize = 999;
-/// Calls of one execution that is under way: so many that few end before all have been started.
+const CHAINS: &str = "/v1/executions?function=chain";
+const FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:empty";
+/// Calls of one execution that is under way: so many that none ends before all have begun.
 const CALLS: usize = 200;
+/// A server that starts again works unwatched for so long: reading histories would be in its way.
+const UNWATCHED: Duration = Duration::from_secs(3);
 /// Starts may take so much longer than the first ones did.
 const STARTS_SLOWER: f64 = 1.6;
 const END_TIMEOUT: Duration = Duration::from_secs(300);
@@ -113,7 +117,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bar.inc(1);
     }
     bar.set_message(format!("{open} are under way"));
-    let recovery = recover(args, open)?;
+    let starts_per_second = sleeping.last().map_or(1.0, |night| night.starts_per_second);
+    let recovery = recover(args, open, starts_per_second)?;
     bar.finish_and_clear();
     let wakes_per_second = args.wakes_per_second;
     let figures = Figures { origin, store, wakes_per_second, sleeping, recovery };
@@ -138,6 +143,7 @@ struct Item {
     id: String,
     name: Option<String>,
     status: String,
+    updated_ms: u64,
     finished_ms: Option<u64>,
 }
 
@@ -208,16 +214,26 @@ impl Night<'_> {
     }
 }
 
-fn recover(args: &Args, open: u64) -> anyhow::Result<Recovery> {
+/// All of them wait for one time, so that all are under way when the server is killed.
+fn recover(args: &Args, open: u64, starts_per_second: f64) -> anyhow::Result<Recovery> {
     let folder = temporary_folder()?;
     let data = data_dir(folder.path(), "platform");
     let platform = platform(args, &data)?;
     let empty = include_bytes!("../../../../examples/guests/empty.wasm");
-    let chain = json!({ "sequence": vec!["empty"; CALLS] }).to_string();
     deploy_file(&platform, folder.path(), "empty", ("empty.wasm", empty), "runtime = \"wasm\"")?;
-    let sequence = ("chain.sequence.json", chain.as_bytes());
-    deploy_file(&platform, folder.path(), "chain", sequence, "runtime = \"sequence\"")?;
-    start_all(&platform, "chain", &|number| number, open)?;
+    let machine = chain().to_string();
+    let code = ("chain.asl.json", machine.as_bytes());
+    deploy_file(&platform, folder.path(), "chain", code, "runtime = \"state-machine\"")?;
+    let starts = Duration::from_secs_f64(STARTS_SLOWER * open as f64 / starts_per_second.max(1.0));
+    let begin = unix_ms() + u64::try_from(starts.as_millis())? + args.reserve * 1_000;
+    let seconds = |_| begin.saturating_sub(unix_ms()).div_ceil(1_000);
+    start_all(&platform, "chain", &seconds, open)?;
+    ensure!(unix_ms() < begin, "starting took too long: make --reserve larger");
+    std::thread::sleep(Duration::from_millis(begin.saturating_sub(unix_ms()) + 1_000));
+    let until = Instant::now() + END_TIMEOUT;
+    while block_on(pages(&platform, CHAINS))?.iter().any(|item| item.updated_ms < begin) {
+        ensure!(Instant::now() < until, "some do not begin");
+    }
     kill_hard(&platform)?;
     let killed_ms = unix_ms();
     drop(platform);
@@ -225,13 +241,32 @@ fn recover(args: &Args, open: u64) -> anyhow::Result<Recovery> {
     let platform = self::platform(args, &data)?;
     let start_up_s = begun.elapsed().as_secs_f64();
     let begun_us = (unix_ms() * 1_000).saturating_sub(u64::try_from(begun.elapsed().as_micros())?);
-    let items = block_on(pages(&platform, "/v1/executions?function=chain"))?;
+    std::thread::sleep(UNWATCHED);
+    let items = block_on(pages(&platform, CHAINS))?;
     let open = items.iter().filter(|item| item.finished_ms.is_none_or(|at| at > killed_ms));
     let ids: Vec<String> = open.map(|item| item.id.clone()).collect();
     let last_us = block_on(last_to_go_on(platform.address(), &ids, begun_us))?;
     let recovered = Duration::from_micros(last_us.saturating_sub(begun_us));
     let open = u64::try_from(ids.len())?;
     Ok(Recovery { open, start_up_s, recovered_s: recovered.as_secs_f64() })
+}
+
+/// A state machine that waits for as many seconds as its input says and then calls a function again and
+/// again.
+fn chain() -> serde_json::Value {
+    let mut states = serde_json::Map::new();
+    states
+        .insert("Wait".to_owned(), json!({ "Type": "Wait", "SecondsPath": "$", "Next": "Call1" }));
+    for number in 1..=CALLS {
+        let mut call = json!({ "Type": "Task", "Resource": FUNCTION });
+        if number < CALLS {
+            call["Next"] = format!("Call{}", number + 1).into();
+        } else {
+            call["End"] = true.into();
+        }
+        states.insert(format!("Call{number}"), call);
+    }
+    json!({ "StartAt": "Wait", "States": states })
 }
 
 /// Of the first records after that time, the last one's. Waits for them.
