@@ -15,6 +15,7 @@ mod figure4;
 mod html;
 mod options;
 pub(crate) mod output;
+mod pages;
 mod plan;
 mod png;
 mod progress;
@@ -50,6 +51,7 @@ enum Experiment {
 
 /// Runs an experiment.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    pages::want_large();
     match args.experiment {
         Experiment::Figure3(args) => figure3::run(&args),
         Experiment::Figure4(args) => figure4::run(&args),

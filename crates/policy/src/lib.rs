@@ -41,7 +41,7 @@ pub use message::{
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use model::{MachineId, PriceList, ShardId, Timestamp};
+use model::{InvocationId, MachineId, PriceList, ShardId, Timestamp};
 
 /// A global scheduler shard: the queue of each class, its idle list, placement.
 pub trait Shard: Send {
@@ -61,6 +61,10 @@ pub trait Machine: Send {
     fn step(&mut self, now: Timestamp, input: MachineInput, out: &mut Vec<MachineOutput>);
     /// When [`MachineInput::Tick`] is due, if nothing else comes before.
     fn deadline(&self) -> Option<Timestamp>;
+    /// How many functions the machine holds.
+    fn functions(&self) -> usize;
+    /// Whether it holds this one.
+    fn holds(&self, id: InvocationId) -> bool;
     /// What the machine holds, by class: index is [`model::ClassId`].
     fn lanes(&self) -> Vec<Lane>;
 }

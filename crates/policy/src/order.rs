@@ -21,9 +21,4 @@ impl Order {
     pub(crate) const fn of(job: &Job) -> Self {
         Self { turns: 0, arrived: job.arrived, id: job.id }
     }
-
-    /// The same job after so many turns: behind all that had fewer.
-    pub(crate) const fn after(job: &Job, turns: u64) -> Self {
-        Self { turns, arrived: job.arrived, id: job.id }
-    }
 }

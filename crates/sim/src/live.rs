@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use model::{MachineId, ShardId, Timestamp};
+use model::{InvocationId, MachineId, ShardId, Timestamp};
 use policy::{
     Machine, MachineConfig, MachineInput, MachineOutput, Policy, RunReason, Shard, ShardConfig,
     ShardInput, ShardOutput, ToMachine, ToShard,
@@ -117,6 +117,13 @@ impl Live {
 
     fn send(&mut self, now: Timestamp, message: Message) {
         if self.cluster.delay_ns == 0 {
+            // Of many machines each is out of the cache when it is asked. Of those that are asked together
+            // the memory is to be on its way together.
+            if let Message::ToMachine(machine, _) = message
+                && let Some(machine) = &self.machines[index(machine)]
+            {
+                std::hint::black_box(machine.functions());
+            }
             self.pending.push_back(message);
         } else {
             self.in_flight.push_back((now.0 + self.cluster.delay_ns, message));
@@ -309,6 +316,12 @@ impl Scheduler for Live {
         let message = self.in_flight.front().map(|(due, _)| *due);
         let tick = self.ticks.peek().map(|Reverse((due, _))| *due);
         message.into_iter().chain(tick).min().map(Timestamp)
+    }
+
+    fn foresee(&self, machine: MachineId, id: InvocationId) {
+        if let Some(Some(machine)) = self.machines.get(index(machine.0)) {
+            std::hint::black_box(machine.holds(id));
+        }
     }
 
     fn held(&self) -> usize {

@@ -42,19 +42,21 @@ impl Runner<'_> {
         let threads = if self.threads == 0 { cores } else { self.threads };
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let results: Vec<Mutex<Option<R>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
-        thread::scope(|scope| {
-            for _ in 0..threads.min(tasks.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(task) = tasks.get(at) else { return };
-                        let result = work(task);
-                        *results[at].lock().expect("only this thread holds it") = Some(result);
-                        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                        (self.progress)(Progress { done, total: tasks.len() });
-                    }
-                });
+        let take_tasks = || {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(task) = tasks.get(at) else { return };
+                let result = work(task);
+                *results[at].lock().expect("only this thread holds it") = Some(result);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                (self.progress)(Progress { done, total: tasks.len() });
             }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads.min(tasks.len()) {
+                scope.spawn(take_tasks);
+            }
+            take_tasks();
         });
         let take = |cell: Mutex<Option<R>>| {
             cell.into_inner().expect("no thread panicked").expect("every task was done")

@@ -63,6 +63,8 @@ pub trait Scheduler: Send {
     fn step(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>);
     /// When [`Input::Wake`] is due, if nothing else comes before.
     fn deadline(&self) -> Option<Timestamp>;
+    /// This one is soon heard of on that machine: what is known of both may be fetched from memory.
+    fn foresee(&self, _machine: MachineId, _id: InvocationId) {}
     /// Invocations that it holds: arrived and on no machine.
     fn held(&self) -> usize;
     /// Messages between shards and machines so far.

@@ -222,6 +222,14 @@ impl Machine for MutantMachine {
         self.inner.deadline()
     }
 
+    fn functions(&self) -> usize {
+        self.inner.functions()
+    }
+
+    fn holds(&self, id: InvocationId) -> bool {
+        self.inner.holds(id)
+    }
+
     fn lanes(&self) -> Vec<Lane> {
         self.inner.lanes()
     }

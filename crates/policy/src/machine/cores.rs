@@ -7,11 +7,11 @@
 //! fewer. First come, first served has a single lane, in which nobody can take a core away.
 //! Processor sharing is first come, first served with a core for everyone.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use model::ClassId;
 
+use super::line::Line;
 use crate::options::CoreRule;
 use crate::order::Order;
 
@@ -31,13 +31,16 @@ pub(super) struct Cores {
 /// The functions of one lane that want a core or hold one.
 #[derive(Debug, Default)]
 struct Lane {
-    /// Those that hold one: the youngest of them is the victim.
-    running: BTreeSet<Order>,
+    /// How many hold one.
+    holders: usize,
+    /// Those, in order, where a core can be taken away: the youngest of them is the victim. As many
+    /// as there are cores, at most.
+    running: Vec<Order>,
     /// Those that lost their core, the last of them at the head: taking a core away and giving it
     /// back changes nothing in the order inside a class.
     preempted: Vec<Order>,
     /// The others, by first arrival.
-    others: BTreeSet<Order>,
+    others: Line,
 }
 
 /// A core changes hands.
@@ -75,7 +78,7 @@ impl Cores {
     pub(super) fn unwant(&mut self, order: Order, class: ClassId) {
         let lane = self.lane(class);
         let ready = &mut self.lanes[lane];
-        if !ready.others.remove(&order) {
+        if !ready.others.remove(order) {
             ready.preempted.retain(|other| *other != order);
         }
         self.note_ready(lane);
@@ -84,8 +87,13 @@ impl Cores {
     /// Gives its core back.
     pub(super) fn release(&mut self, order: Order, class: ClassId) {
         let lane = self.lane(class);
-        let held = self.lanes[lane].running.remove(&order);
-        assert!(held, "{} gives back a core that it does not hold", order.id);
+        if self.takes_away() {
+            let running = &mut self.lanes[lane].running;
+            let place = running.binary_search(&order);
+            let place = place
+                .unwrap_or_else(|_| panic!("{} gives back a core that it does not hold", order.id));
+            running.remove(place);
+        }
         self.note_loss(lane);
     }
 
@@ -104,7 +112,7 @@ impl Cores {
             if lane >= top {
                 return None;
             }
-            let victim = self.lanes[lane].running.pop_last();
+            let victim = self.lanes[lane].running.pop();
             let victim = victim.expect("its bit says that something holds a core");
             self.note_loss(lane);
             match self.rule {
@@ -136,15 +144,30 @@ impl Cores {
     }
 
     fn hold(&mut self, order: Order, lane: usize) {
-        self.lanes[lane].running.insert(order);
+        if self.takes_away() {
+            let running = &mut self.lanes[lane].running;
+            // Most are younger than all that hold one.
+            let place = running.partition_point(|other| *other < order);
+            running.insert(place, order);
+        }
+        self.lanes[lane].holders += 1;
         self.holding |= 1 << lane;
         self.running += 1;
+    }
+
+    /// Whether there are victims.
+    fn takes_away(&self) -> bool {
+        match self.rule {
+            CoreRule::StrictByClass | CoreRule::Turns => true,
+            CoreRule::FirstCome | CoreRule::Shared => false,
+        }
     }
 
     /// One that held a core in that lane is gone from it.
     fn note_loss(&mut self, lane: usize) {
         self.running -= 1;
-        if self.lanes[lane].running.is_empty() {
+        self.lanes[lane].holders -= 1;
+        if self.lanes[lane].holders == 0 {
             self.holding &= !(1 << lane);
         }
     }

@@ -13,6 +13,7 @@
 
 mod cores;
 mod dispatcher;
+mod line;
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -20,13 +21,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use hashbrown::HashMap;
-use model::{Bytes64, ClassId, InvocationId, ShardId, Timestamp};
+use hashbrown::hash_map::Entry;
+use model::{Bytes64, ClassId, InvocationId, ShardId, Timestamp, limits};
 
 use self::cores::{Cores, Grant};
 use self::dispatcher::{Dispatcher, Sample};
 use crate::message::{
-    Job, Load, MachineInput, MachineOutput, Memory, PreemptReason, RefuseReason, RunReason,
-    ToMachine, ToShard,
+    Load, MachineInput, MachineOutput, Memory, PreemptReason, RefuseReason, RunReason, ToMachine,
+    ToShard,
 };
 use crate::options::{CoreRule, Options};
 use crate::order::Order;
@@ -39,7 +41,9 @@ pub(crate) struct ScheduledMachine {
     admission_max: usize,
     /// Only looked up in, never gone through: its order is not the same in two runs.
     functions: HashMap<InvocationId, Function>,
-    lanes: Vec<Counts>,
+    /// By class; those beyond [`Self::classes`] are none.
+    lanes: [Counts; limits::CLASSES_MAX],
+    classes: usize,
     /// Functions that are not blocked: they count for admission.
     active: usize,
     cores: Cores,
@@ -66,27 +70,31 @@ impl Counts {
     }
 }
 
+/// Small, since each is looked for in the table of all: with its id it is 64 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Function {
-    job: Job,
+    class: ClassId,
     state: State,
-    /// Its place in its class.
-    order: Order,
-    /// Since when it wants a core that it does not have.
+    /// With its turns and its id, its place in its class.
+    arrived: Timestamp,
+    turns: u64,
+    /// Since when it holds the core that it has, or wants one that it does not have.
     since: Timestamp,
-    /// Since when it holds the core that it has.
-    held: Timestamp,
     /// How long it held cores before that.
-    had: Duration,
+    had_ns: u64,
 }
 
 impl Function {
-    /// How long it held a core until now.
-    fn had_at(&self, now: Timestamp) -> Duration {
+    /// How long it held a core until now, in nanoseconds.
+    fn had_ns_at(&self, now: Timestamp) -> u64 {
         match self.state {
-            State::Running => self.had + now.since(self.held),
-            State::Waiting | State::Ready | State::Blocked => self.had,
+            State::Running => self.had_ns + now.0.saturating_sub(self.since.0),
+            State::Waiting | State::Ready | State::Blocked => self.had_ns,
         }
+    }
+
+    const fn order(&self, id: InvocationId) -> Order {
+        Order { turns: self.turns, arrived: self.arrived, id }
     }
 }
 
@@ -104,7 +112,8 @@ impl ScheduledMachine {
         Self {
             admission_max: config.admission_max,
             functions: HashMap::new(),
-            lanes: alloc::vec![Counts::default(); classes],
+            lanes: [Counts::default(); limits::CLASSES_MAX],
+            classes,
             active: 0,
             cores: Cores::new(options.core_rule, config.cores, classes),
             dispatcher: Dispatcher::new(config.id, config.shards, config.seed),
@@ -131,15 +140,24 @@ impl ScheduledMachine {
                 out.push(MachineOutput::ToShard(shard, ToShard::Load(poll, load)));
             }
             ToMachine::Place(job, _) => {
-                if self.functions.contains_key(&job.id) {
-                    return;
-                }
-                if let Some(reason) = self.why_no_room() {
+                let no_room = self.why_no_room();
+                let Entry::Vacant(place) = self.functions.entry(job.id) else { return };
+                if let Some(reason) = no_room {
                     self.turned_away.insert(shard);
                     out.push(MachineOutput::ToShard(shard, ToShard::Refused(*job, reason)));
-                } else {
-                    self.admit(now, *job);
+                    return;
                 }
+                place.insert(Function {
+                    class: job.class,
+                    state: State::Waiting,
+                    arrived: job.arrived,
+                    turns: 0,
+                    since: now,
+                    had_ns: 0,
+                });
+                self.active += 1;
+                self.count(job.class, State::Waiting, u32::wrapping_add);
+                self.cores.want(Order::of(job), job.class);
             }
             &ToMachine::IdleLength(poll, length) => {
                 if let Some(sample) = self.sample() {
@@ -150,59 +168,42 @@ impl ScheduledMachine {
         }
     }
 
-    fn admit(&mut self, now: Timestamp, job: Job) {
-        let order = Order::of(&job);
-        let function = Function {
-            job,
-            state: State::Waiting,
-            order,
-            since: now,
-            held: now,
-            had: Duration::ZERO,
-        };
-        self.functions.insert(job.id, function);
-        self.active += 1;
-        self.count(job.class, State::Waiting, u32::wrapping_add);
-        self.cores.want(order, job.class);
-    }
-
     fn blocked(&mut self, now: Timestamp, id: InvocationId) {
         let Some(function) = self.functions.get(&id).copied() else { return };
         if function.state != State::Blocked {
-            self.leave_cores(&function);
+            self.leave_cores(id, &function);
             self.note_turns(now, id);
             self.active -= 1;
-            self.set_state(id, State::Blocked);
+            self.set_state(id, State::Blocked, now);
         }
     }
 
     fn unblocked(&mut self, now: Timestamp, id: InvocationId) {
-        let Some(function) = self.functions.get_mut(&id) else { return };
+        let Some(function) = self.functions.get(&id) else { return };
         if function.state == State::Blocked {
-            function.since = now;
-            self.cores.want(function.order, function.job.class);
+            self.cores.want(function.order(id), function.class);
             self.active += 1;
-            self.set_state(id, State::Ready);
+            self.set_state(id, State::Ready, now);
         }
     }
 
     fn finished(&mut self, id: InvocationId) {
         let Some(function) = self.functions.remove(&id) else { return };
         if function.state != State::Blocked {
-            self.leave_cores(&function);
+            self.leave_cores(id, &function);
             self.active -= 1;
         }
-        self.count(function.job.class, function.state, u32::wrapping_sub);
+        self.count(function.class, function.state, u32::wrapping_sub);
     }
 
     fn boost(&mut self, id: InvocationId, class: ClassId) {
         let Some(function) = self.functions.get_mut(&id) else { return };
-        let (before, state) = (function.job.class, function.state);
+        let (before, state) = (function.class, function.state);
         if class <= before {
             return;
         }
-        function.job.class = class;
-        let order = function.order;
+        function.class = class;
+        let order = function.order(id);
         match state {
             State::Running => self.cores.reclass_running(order, before, class),
             State::Waiting | State::Ready => {
@@ -232,11 +233,13 @@ impl ScheduledMachine {
 
     fn grant(&mut self, now: Timestamp, grant: Grant, out: &mut Vec<MachineOutput>) {
         let Grant { to, from } = grant;
-        let taker = self.functions[&to.id];
-        let waited = now.since(taker.since);
+        let taker = self.functions.get_mut(&to.id).expect("it gets a core");
+        let (waited, by_class, state) = (now.since(taker.since), taker.class, taker.state);
+        (taker.state, taker.since) = (State::Running, now);
+        self.count(by_class, state, u32::wrapping_sub);
+        self.count(by_class, State::Running, u32::wrapping_add);
         let reason = if let Some(victim) = from {
-            let victim_class = self.functions[&victim.id].job.class;
-            let by_class = taker.job.class;
+            let victim_class = self.functions[&victim.id].class;
             let reason = PreemptReason::HigherClass { by: to.id, by_class };
             self.take_core(now, victim.id, reason, out);
             RunReason::Preempting { victim: victim.id, victim_class, waited }
@@ -248,8 +251,6 @@ impl ScheduledMachine {
                 CoreRule::Shared => RunReason::Shared { sharing: self.cores.running() },
             }
         };
-        self.set_state(to.id, State::Running);
-        self.functions.get_mut(&to.id).expect("it gets a core").held = now;
         out.push(MachineOutput::Run(to.id, reason));
     }
 
@@ -263,24 +264,23 @@ impl ScheduledMachine {
     ) {
         out.push(MachineOutput::Preempt(id, reason));
         self.note_turns(now, id);
-        self.set_state(id, State::Ready);
-        let function = self.functions.get_mut(&id).expect("it held a core");
-        function.since = now;
+        self.set_state(id, State::Ready, now);
         if self.options.core_rule == CoreRule::Turns {
-            let (order, class) = (function.order, function.job.class);
-            self.cores.want(order, class);
+            let function = &self.functions[&id];
+            self.cores.want(function.order(id), function.class);
         }
     }
 
     /// Where turns are taken, ends one that is over while somebody of the class waits who had fewer.
     fn end_turn(&mut self, now: Timestamp, out: &mut Vec<MachineOutput>) -> bool {
         let is_over = |&(holder, fewest): &(Order, u64)| {
-            self.turns(self.functions[&holder.id].had_at(now)) > fewest
+            self.turns(self.functions[&holder.id].had_ns_at(now)) > fewest
         };
         let Some((holder, _)) = self.cores.rivals().find(is_over) else { return false };
         let function = self.functions[&holder.id];
-        self.cores.release(holder, function.job.class);
-        let reason = PreemptReason::TurnOver { had: function.had_at(now) };
+        self.cores.release(holder, function.class);
+        let had = Duration::from_nanos(function.had_ns_at(now));
+        let reason = PreemptReason::TurnOver { had };
         self.take_core(now, holder.id, reason, out);
         true
     }
@@ -291,14 +291,14 @@ impl ScheduledMachine {
             let function = &self.functions[&holder.id];
             let turns = u32::try_from(fewest.saturating_add(1)).unwrap_or(u32::MAX);
             let needed = self.options.turn.saturating_mul(turns);
-            function.held + needed.saturating_sub(function.had)
+            function.since + needed.saturating_sub(Duration::from_nanos(function.had_ns))
         };
         self.cores.rivals().map(end).min()
     }
 
-    fn turns(&self, had: Duration) -> u64 {
-        let turns = had.as_nanos() / self.options.turn.as_nanos().max(1);
-        u64::try_from(turns).unwrap_or(u64::MAX)
+    fn turns(&self, had_ns: u64) -> u64 {
+        let turn_ns = u64::try_from(self.options.turn.as_nanos()).unwrap_or(u64::MAX);
+        had_ns / turn_ns.max(1)
     }
 
     /// Counts the turns of a function that loses its core; its place in its class follows.
@@ -307,10 +307,10 @@ impl ScheduledMachine {
             return;
         }
         let Some(function) = self.functions.get(&id) else { return };
-        let had = function.had_at(now);
-        let order = Order::after(&function.job, self.turns(had));
+        let had_ns = function.had_ns_at(now);
+        let turns = self.turns(had_ns);
         let function = self.functions.get_mut(&id).expect("just seen");
-        (function.had, function.order) = (had, order);
+        (function.had_ns, function.turns) = (had_ns, turns);
     }
 
     /// Tells those who were turned away that there is room again.
@@ -335,10 +335,10 @@ impl ScheduledMachine {
     }
 
     fn load(&self, class: ClassId) -> Load {
-        let same_or_higher = self.lanes.iter().skip(usize::from(class.0));
+        let same_or_higher = &self.lanes[usize::from(class.0).min(self.classes)..self.classes];
         Load {
             functions: self.functions.len(),
-            same_or_higher: same_or_higher.map(|lane| size(lane.all())).sum(),
+            same_or_higher: same_or_higher.iter().map(|lane| size(lane.all())).sum(),
             room: self.why_no_room().is_none(),
             memory_free: self.memory.map_or(Bytes64(0), dispatcher::free),
         }
@@ -348,8 +348,8 @@ impl ScheduledMachine {
         Some(Sample { memory: self.memory?, functions: self.functions.len() })
     }
 
-    fn leave_cores(&mut self, function: &Function) {
-        let (order, class) = (function.order, function.job.class);
+    fn leave_cores(&mut self, id: InvocationId, function: &Function) {
+        let (order, class) = (function.order(id), function.class);
         match function.state {
             State::Running => self.cores.release(order, class),
             State::Waiting | State::Ready => self.cores.unwant(order, class),
@@ -357,10 +357,10 @@ impl ScheduledMachine {
         }
     }
 
-    fn set_state(&mut self, id: InvocationId, state: State) {
+    fn set_state(&mut self, id: InvocationId, state: State, now: Timestamp) {
         let function = self.functions.get_mut(&id).expect("the caller has just seen it");
-        let (class, before) = (function.job.class, function.state);
-        function.state = state;
+        let (class, before) = (function.class, function.state);
+        (function.state, function.since) = (state, now);
         self.count(class, before, u32::wrapping_sub);
         self.count(class, state, u32::wrapping_add);
     }
@@ -405,6 +405,14 @@ impl Machine for ScheduledMachine {
         self.dispatcher.deadline().into_iter().chain(self.turn_due).min()
     }
 
+    fn functions(&self) -> usize {
+        self.functions.len()
+    }
+
+    fn holds(&self, id: InvocationId) -> bool {
+        self.functions.contains_key(&id)
+    }
+
     fn lanes(&self) -> Vec<Lane> {
         let lane = |counts: &Counts| Lane {
             waiting: size(counts.waiting),
@@ -412,7 +420,7 @@ impl Machine for ScheduledMachine {
             preempted: size(counts.preempted),
             blocked: size(counts.blocked),
         };
-        self.lanes.iter().map(lane).collect()
+        self.lanes[..self.classes].iter().map(lane).collect()
     }
 }
 

@@ -63,12 +63,14 @@ const SPARE_MAX: usize = 64;
 /// Events to come, earliest first.
 ///
 /// A heap of all of them would miss the processor's cache at almost each level once there are some
-/// hundred thousand. Here a heap holds those of one bucket of time, and what is later lies in no
-/// order in the bucket of its time until that comes.
+/// hundred thousand. Here those of one bucket of time are in order, and what is later lies in no order
+/// in the bucket of its time until that comes.
 #[derive(Debug)]
 pub(crate) struct Agenda {
-    /// What is in the current bucket or before it. Empty only if everything is.
-    near: BinaryHeap<Entry>,
+    /// What was in the current bucket when its time came, the earliest last.
+    near: Vec<Entry>,
+    /// What was planned for it since, or for before it. With [`Self::near`] empty only if everything is.
+    added: BinaryHeap<Entry>,
     /// The current bucket's number.
     current: u64,
     /// The buckets after it, by their number modulo [`BUCKETS`].
@@ -83,7 +85,8 @@ pub(crate) struct Agenda {
 impl Default for Agenda {
     fn default() -> Self {
         Self {
-            near: BinaryHeap::new(),
+            near: Vec::new(),
+            added: BinaryHeap::new(),
             current: 0,
             wheel: vec![Vec::new(); BUCKETS],
             occupied: vec![0; BUCKETS / 64],
@@ -107,7 +110,7 @@ impl Agenda {
         let entry = Entry { at_ns, sequence: self.planned, event };
         let bucket = bucket_of(at_ns);
         if bucket <= self.current {
-            self.near.push(entry);
+            self.added.push(entry);
             return;
         }
         if bucket - self.current < BUCKETS as u64 {
@@ -117,21 +120,31 @@ impl Agenda {
         } else {
             self.far.push(entry);
         }
-        if self.near.is_empty() {
+        if self.near.is_empty() && self.added.is_empty() {
             self.turn();
         }
     }
 
     pub(crate) fn next_ns(&self) -> Option<u64> {
-        self.near.peek().map(|entry| entry.at_ns)
+        // The greatest entry is the earliest.
+        self.near.last().max(self.added.peek()).map(|entry| entry.at_ns)
     }
 
     pub(crate) fn pop(&mut self) -> Option<(u64, Event)> {
-        let entry = self.near.pop()?;
-        if self.near.is_empty() {
+        let entry = if self.near.last() >= self.added.peek() {
+            self.near.pop()?
+        } else {
+            self.added.pop()?
+        };
+        if self.near.is_empty() && self.added.is_empty() {
             self.turn();
         }
         Some((entry.at_ns, entry.event))
+    }
+
+    /// Of what comes next what was planned long before, soonest first.
+    pub(crate) fn upcoming(&self) -> impl Iterator<Item = Event> {
+        self.near.iter().rev().map(|entry| entry.event)
     }
 
     /// Goes on to the next bucket that holds something.
@@ -143,17 +156,18 @@ impl Agenda {
         if in_wheel == Some(next) {
             let place = place_of(next);
             self.occupied[place / 64] &= !(1 << (place % 64));
-            let mut spare = std::mem::take(&mut self.near).into_vec();
+            let mut spare = std::mem::take(&mut self.near);
             if spare.capacity() > SPARE_MAX {
                 spare = Vec::new();
             }
-            self.near = BinaryHeap::from(std::mem::replace(&mut self.wheel[place], spare));
+            self.near = std::mem::replace(&mut self.wheel[place], spare);
         }
         while let Some(entry) = self.far.peek()
             && bucket_of(entry.at_ns) <= next
         {
             self.near.extend(self.far.pop());
         }
+        self.near.sort_unstable();
     }
 
     /// The first bucket after the current one that holds something.

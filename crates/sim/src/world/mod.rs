@@ -67,11 +67,16 @@ pub struct World {
     last_arrival_ns: u64,
     /// Events since the last decision, once nothing arrives any more.
     idle_events: u64,
+    /// Events since the last look ahead.
+    unforeseen: usize,
 }
 
 /// Events without a decision after which the run is given up, where nothing arrives any more: ticks
 /// and heartbeats alone go on for ever.
 const IDLE_EVENTS_MAX: u64 = 1_000_000;
+
+/// Events that are looked at ahead of their time, together.
+const AHEAD: usize = 8;
 
 /// One machine's cores.
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,6 +169,7 @@ impl World {
             arrivals_over: false,
             last_arrival_ns: 0,
             idle_events: 0,
+            unforeseen: 0,
             config,
         }
     }
@@ -198,6 +204,10 @@ impl World {
             if self.arrivals_over && self.jobs.live() == 0 {
                 return self.end();
             }
+            if self.unforeseen == 0 {
+                self.look_ahead();
+            }
+            self.unforeseen = (self.unforeseen + 1) % AHEAD;
             let Some((at_ns, event)) = self.agenda.pop() else { self.stuck() };
             // A sample comes however long a function runs.
             self.idle_events += u64::from(!matches!(event, Event::Sample));
@@ -209,6 +219,21 @@ impl World {
                 self.counts.events += 1;
                 self.settle();
             }
+        }
+    }
+
+    /// In a large cluster each milestone is of a job and a machine that are in no cache any more. Where they
+    /// are looked at together, the memory of all is on its way at the same time.
+    fn look_ahead(&self) {
+        let milestone = |event| match event {
+            Event::Milestone { slot, .. } => Some(self.jobs.get(slot)),
+            _ => None,
+        };
+        for job in self.agenda.upcoming().take(2 * AHEAD).skip(AHEAD).filter_map(milestone) {
+            std::hint::black_box(job.machine);
+        }
+        for job in self.agenda.upcoming().take(AHEAD).filter_map(milestone) {
+            self.scheduler.foresee(MachineId(job.machine), job.id);
         }
     }
 
