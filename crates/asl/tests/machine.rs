@@ -297,6 +297,31 @@ fn one_failed_branch_ends_the_others_and_their_asks() {
 }
 
 #[test]
+fn a_branch_that_fails_without_a_name_is_told_as_aborted_and_its_state_as_failed_though_caught() {
+    let definition = definition(&json!({
+        "StartAt": "P",
+        "States": {
+            "P": {
+                "Type": "Parallel", "End": true,
+                "Branches": [{ "StartAt": "A", "States": { "A": lambda(&json!({ "End": true })) } }],
+                "Catch": [{ "ErrorEquals": ["States.ALL"], "Next": "S" }],
+            },
+            "S": { "Type": "Succeed" },
+        },
+    }));
+    let told = |error: &str| {
+        let (mut machine, turn) = begin(&definition, json!({}));
+        let turn = machine.step([failed(tasks(&turn)[0], error)], &world(NOW));
+        kinds(&turn.events)[..4].join(" ")
+    };
+    let expected = "LambdaFunctionFailed TaskStateAborted ParallelStateFailed ParallelStateExited";
+    assert_eq!(told(""), expected);
+    let expected =
+        "LambdaFunctionFailed ParallelStateExited SucceedStateEntered SucceedStateExited";
+    assert_eq!(told("E"), expected);
+}
+
+#[test]
 fn an_abort_and_a_deadline_end_everything() {
     let definition = definition(&json!({
         "StartAt": "W",

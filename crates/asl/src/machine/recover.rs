@@ -40,6 +40,11 @@ impl Failure {
         self.error.as_deref() == Some(ErrorName::Timeout.as_str())
     }
 
+    /// A callback may fail without saying with what.
+    pub(super) fn is_named(&self) -> bool {
+        self.error.is_some()
+    }
+
     fn matches(&self, names: &[String], state: &State) -> bool {
         let error = self.error.as_deref().unwrap_or_default();
         // Errors of the interpreter itself can not be caught, whatever is named.
@@ -94,13 +99,20 @@ impl Machine {
             self.branch_failed(id, failure);
             return;
         };
+        // Of a failure without a name AWS tells that the Parallel failed, although it is caught.
+        let is_told = !failure.is_named() && matches!(state.kind, Kind::Parallel(_));
+        if is_told {
+            self.note_failed(id, state);
+        }
         self.inspect(|inspection| inspection.catch_index = u32::try_from(index).ok());
         let catcher = &recovery.catchers[index];
         match self.caught(id, state.language, catcher, &failure) {
             Ok(left) => self.leave(id, left, Some(catcher.next)),
             Err(error) => {
                 // A catcher's own failure is not caught again.
-                self.note_failed(id, state);
+                if !is_told {
+                    self.note_failed(id, state);
+                }
                 let failure = Failure::of(error.name, error.cause);
                 self.branch_failed(id, failure);
             }

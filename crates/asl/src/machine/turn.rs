@@ -218,10 +218,11 @@ impl Machine {
                 EventKind::MapIterationFailed,
                 self.iteration_details(parent, slot),
             );
-            // AWS tells of a state that timed out that it was aborted, too.
-            if failure.is_timeout() {
-                self.record_aborted(id, previous);
-            }
+        }
+        // AWS tells of a state that timed out, or failed without a name, that it was aborted, too.
+        let is_aborted = if is_map { failure.is_timeout() } else { !failure.is_named() };
+        if is_aborted {
+            self.record_aborted(id, previous);
         }
         self.abort_branches(parent, id, previous);
         self.branch_mut(parent).previous = previous;
