@@ -121,6 +121,10 @@ pub(crate) struct Args {
     /// development take]
     #[arg(long, env = "FERMATA_AWS_CREDENTIALS", value_name = "FILE")]
     aws_credentials: Option<PathBuf>,
+    /// A file of certificates in PEM: authorities that may sign for what state machines reach over
+    /// HTTPS, beside those that this computer trusts [default: none]
+    #[arg(long, env = "FERMATA_AWS_CA", value_name = "FILE")]
+    aws_ca: Option<PathBuf>,
     /// A host that `http:invoke` of state machines may reach: `api.example.com:443`, or
     /// `*.example.com:443` for all below. May be repeated, or separated by commas [default: none]
     #[arg(long, env = "FERMATA_HTTP_ALLOW", value_name = "HOST:PORT", value_delimiter = ',')]

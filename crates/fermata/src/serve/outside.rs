@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub(super) struct Outside {
     pub(super) endpoints: (Vec<Endpoint>, BTreeMap<String, String>),
     pub(super) credentials: Option<PathBuf>,
+    pub(super) authorities: Option<PathBuf>,
     pub(super) http_allow: (Vec<Host>, Vec<String>),
     pub(super) connections: BTreeMap<String, Connection>,
 }
@@ -49,6 +50,10 @@ impl Outside {
             };
             settings.keys =
                 read().with_context(|| format!("read the credentials in {}", path.display()))?;
+        }
+        if let Some(path) = &self.authorities {
+            let mut read = || settings.trust(&std::fs::read(path)?).map_err(anyhow::Error::msg);
+            read().with_context(|| format!("read the authorities in {}", path.display()))?;
         }
         settings.http_allow = self.http_allow.0;
         if settings.http_allow.is_empty() {
@@ -110,5 +115,22 @@ mod tests {
         assert!(format!("{error:#}").contains("hosts"), "{error:#}");
         let error = load("[aws-endpoints]\nsqs = \"nowhere\"\n").unwrap_err();
         assert!(format!("{error:#}").contains("SERVICE=URL"), "{error:#}");
+    }
+
+    #[test]
+    fn a_file_of_authorities_is_there_and_has_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().display();
+        for (file, expected) in [
+            (format!("aws-ca = \"{here}/none\"\n"), "read the authorities in"),
+            (format!("aws-ca = \"{here}/empty\"\n"), "has no certificate"),
+            (format!("aws-ca = \"{here}/wrong\"\n"), "one of its certificates is none"),
+        ] {
+            std::fs::write(dir.path().join("empty"), "").unwrap();
+            let wrong = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+            std::fs::write(dir.path().join("wrong"), wrong).unwrap();
+            let error = load(&file).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
     }
 }

@@ -41,7 +41,7 @@ impl Outside {
         Self {
             settings: settings.clone(),
             region: region.to_owned(),
-            client: send::Client::default(),
+            client: send::Client::new(&settings.authorities),
             room: Arc::new(Semaphore::new(limits::OUTSIDE_CALLS_MAX)),
         }
     }

@@ -1,7 +1,7 @@
 //! Sends requests, over TLS where the URL says so. Redirects are answers like any other: nothing follows
 //! them to a place that nobody named.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +13,8 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use model::limits;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -20,8 +22,8 @@ type Plain = legacy::Client<HttpConnector, Full<Bytes>>;
 type Secure = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Connections, kept for the next request.
-#[derive(Default)]
 pub(super) struct Client {
+    authorities: Vec<CertificateDer<'static>>,
     plain: OnceLock<Plain>,
     /// Made when it is needed first: the computer's certificates are read then.
     secure: OnceLock<Result<Secure, String>>,
@@ -42,21 +44,51 @@ fn connector() -> HttpConnector {
     connector
 }
 
-fn secure() -> Result<Secure, String> {
-    let builder = HttpsConnectorBuilder::new().with_native_roots();
-    let builder = builder.map_err(|error| format!("no certificates of this computer: {error}"))?;
+/// Trusts whom this computer trusts, and those authorities.
+fn secure(authorities: &[CertificateDer<'static>]) -> Result<Secure, String> {
+    let mut roots = RootCertStore::empty();
+    let here = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(here.certs);
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        let why = here.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        return Err(format!("this computer trusts no authority, and --aws-ca names none{why}"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| error.to_string())?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config);
     let connector = builder.https_only().enable_http1().wrap_connector(connector());
     Ok(legacy::Client::builder(TokioExecutor::new()).build(connector))
 }
 
+/// Whether these can be trusted at all.
+pub(super) fn check(authorities: &[CertificateDer<'static>]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    authorities
+        .iter()
+        .try_for_each(|authority| roots.add(authority.clone()))
+        .map_err(|error| format!("one of its certificates is none: {error}"))
+}
+
 impl Client {
+    /// Beside whom this computer trusts, `authorities` are trusted.
+    pub(super) fn new(authorities: &[CertificateDer<'static>]) -> Self {
+        let authorities = authorities.to_vec();
+        Self { authorities, plain: OnceLock::new(), secure: OnceLock::new() }
+    }
+
     /// The head of an answer. The caller bounds the time.
     pub(super) async fn begin(
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, String> {
         let sent = if request.uri().scheme_str() == Some("https") {
-            match self.secure.get_or_init(secure) {
+            match self.secure.get_or_init(|| secure(&self.authorities)) {
                 Ok(client) => client.request(request).await,
                 Err(error) => return Err(error.clone()),
             }
@@ -66,7 +98,14 @@ impl Client {
                 .get_or_init(|| legacy::Client::builder(TokioExecutor::new()).build(connector()));
             client.request(request).await
         };
-        sent.map_err(|error| chain(&error))
+        sent.map_err(|error| match distrust(&error) {
+            Some(why) => format!(
+                "{}: if it is right, name the authority that signed it with --aws-ca FILE, or set \
+                 FERMATA_AWS_CA",
+                if chain(&error).contains(&why) { chain(&error) } else { why }
+            ),
+            None => chain(&error),
+        })
     }
 
     /// A whole answer, within [`limits::OUTSIDE_CALL_TIME_MAX`].
@@ -96,6 +135,20 @@ impl Client {
     }
 }
 
+/// Why a certificate was not trusted, where that is what failed.
+fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return Some(error.to_string());
+        }
+        // What an error of input and output holds is not its source.
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        at = held.map(|held| held as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
 /// An error with what led to it.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -110,3 +163,6 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

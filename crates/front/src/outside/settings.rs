@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use hyper::Uri;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use super::http::{Connection, Host};
 
@@ -15,6 +17,8 @@ pub struct Settings {
     endpoint_of_all: Option<String>,
     /// What requests to AWS services are signed with.
     pub keys: Keys,
+    /// Who else may sign the certificates of what is reached, beside whom this computer trusts.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
     /// Hosts that `http:invoke` may reach.
     pub http_allow: Vec<Host>,
     /// What a `ConnectionArn` names, by name.
@@ -116,6 +120,21 @@ impl Settings {
             }
             None => self.endpoint_of_all = Some(endpoint.url),
         }
+    }
+
+    /// Certificates may also be signed by these, in PEM.
+    ///
+    /// # Errors
+    /// There is none, or one is broken.
+    pub fn trust(&mut self, pem: &[u8]) -> Result<(), String> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let read = read.map_err(|error| format!("it is not in PEM: {error}"))?;
+        if read.is_empty() {
+            return Err("it has no certificate: give those of the authority in PEM".to_owned());
+        }
+        super::send::check(&read)?;
+        self.authorities.extend(read);
+        Ok(())
     }
 
     /// Whether that service has an endpoint of its own.
