@@ -121,6 +121,10 @@ pub(crate) struct Args {
     /// development take]
     #[arg(long, env = "FERMATA_AWS_CREDENTIALS", value_name = "FILE")]
     aws_credentials: Option<PathBuf>,
+    /// The folder with models of AWS services, by which state machines can call each of them: `data` of
+    /// botocore (`pip install botocore`) [default: none; services that the server knows are called]
+    #[arg(long, env = "FERMATA_AWS_MODELS", value_name = "DIR")]
+    aws_models: Option<PathBuf>,
     /// A file of certificates in PEM: authorities that may sign for what state machines reach over
     /// HTTPS, beside those that this computer trusts [default: none]
     #[arg(long, env = "FERMATA_AWS_CA", value_name = "FILE")]

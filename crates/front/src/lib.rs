@@ -21,6 +21,7 @@ pub mod problem;
 mod signed;
 mod sigv4;
 pub mod stepfunctions;
+mod uuid;
 
 use axum::Router;
 use axum::extract::State;

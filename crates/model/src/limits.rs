@@ -162,6 +162,15 @@ pub const OUTSIDE_CALLS_MAX: usize = 256;
 pub const OUTSIDE_CALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Bytes of such an answer.
 pub const OUTSIDE_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Elements inside of each other in such an answer.
+pub const OUTSIDE_ANSWER_DEPTH_MAX: usize = 128;
+/// Bytes of the model of an AWS service, unpacked; the longest there is has 5 MiB.
+pub const AWS_MODEL_BYTES_MAX: u64 = 32 << 20;
+/// Models of AWS services that a server keeps; beyond it all are forgotten, and read again when they are
+/// asked for.
+pub const AWS_MODELS_KEPT_MAX: usize = 64;
+/// Problems that are told of the parameters of an action; of more their number is.
+pub const AWS_PROBLEMS_TOLD_MAX: usize = 20;
 /// Bytes of the files that one Map state reads its items from.
 pub const ASL_ITEMS_BYTES_MAX: usize = 128 << 20;
 /// Bytes at which a file with results of a Map state is ended and another one begun.

@@ -1,4 +1,5 @@
-"""What state machines reach outside of the server: moto's services, and an HTTP server of this script.
+"""What state machines reach outside of the server: moto's services, and two servers of this script, one of
+them over TLS.
 
     outside.py FERMATA_BINARY
 
@@ -8,15 +9,24 @@ The recorded cases (corpus.py) say what AWS answers; what they do not cover is h
 import gzip
 import http.server
 import json
+import pathlib
+import ssl
 import sys
 import threading
 import time
 import unittest
 
+import botocore
 import botocore.exceptions
 import corpus
 
-SERVER = None
+# One without models of services, and one that has those of botocore.
+SERVER = MODELLED = None
+
+HERE = pathlib.Path(__file__).resolve().parent
+MODELS = pathlib.Path(botocore.__file__).parent / "data"
+# What signed for the server over TLS.
+CERTIFICATES = HERE.parents[2] / "crates/front/src/outside/send"
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -43,11 +53,12 @@ class Echo(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def run(states, start, data=None, express=False):
+def run(states, start, data=None, express=False, server=None):
     """Runs a machine to its end."""
+    server = server or SERVER
     name = "outside"
     arn = f"arn:aws:states:us-east-1:{corpus.ACCOUNT}:stateMachine:{name}"
-    client = SERVER.states
+    client = server.states
     client.delete_state_machine(stateMachineArn=arn)
     client.create_state_machine(
         name=name, definition=json.dumps({"StartAt": start, "States": states}),
@@ -55,12 +66,12 @@ def run(states, start, data=None, express=False):
     if express:
         return client.start_sync_execution(stateMachineArn=arn, input=json.dumps(data or {}))
     execution = client.start_execution(stateMachineArn=arn, input=json.dumps(data or {}))["executionArn"]
-    return corpus.Case(SERVER, {}, 0).wait_for_end(execution)
+    return corpus.Case(server, {}, 0).wait_for_end(execution)
 
 
-def task(resource, parameters, express=False):
+def task(resource, parameters, express=False, server=None):
     state = {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "Parameters": parameters, "End": True}
-    ended = run({"T": state}, "T", express=express)
+    ended = run({"T": state}, "T", express=express, server=server)
     if ended["status"] == "SUCCEEDED":
         return json.loads(ended["output"])
     return ended.get("error"), ended.get("cause")
@@ -248,14 +259,140 @@ class Outside(unittest.TestCase):
         self.assertIn("--http-allow 127.0.0.1:", cause)
 
 
+    def test_an_endpoint_over_tls_is_trusted_where_its_authority_is_named(self):
+        answer = task("aws-sdk:translate:listLanguages", {})
+        self.assertEqual((answer["path"], answer["body"]), ("/", "{}"))
+        error, cause = task("aws-sdk:translate:listLanguages", {}, server=MODELLED)
+        self.assertEqual(error, "Translate.SdkClientException")
+        self.assertIn("invalid peer certificate: UnknownIssuer", cause)
+        self.assertIn("--aws-ca FILE", cause)
+
+    def test_a_service_of_which_nothing_is_known_is_told_with_the_setting_that_helps(self):
+        error, cause = task("aws-sdk:ec2:describeVpcs", {})
+        self.assertEqual(error, "States.Runtime")
+        self.assertIn("--aws-models DIR", cause)
+
+
+class Modelled(unittest.TestCase):
+    """Any service, by botocore's models."""
+
+    def setUp(self):
+        MODELLED.clear()
+
+    def task(self, resource, parameters):
+        return task(f"aws-sdk:{resource}", parameters, server=MODELLED)
+
+    def test_rest_in_json(self):
+        made = self.task("apigateway:createRestApi", {"Name": "shop", "Tags": {"a b": "c"}})
+        self.assertRegex(made["CreatedDate"], r"^\d{4}-\d\d-\d\dT.*Z$")
+        got = self.task("apigateway:getRestApi", {"RestApiId": made["Id"]})
+        self.assertEqual((got["Name"], got["Tags"]), ("shop", {"a b": "c"}))
+        listed = self.task("apigateway:getRestApis", {"Limit": 5})
+        self.assertEqual([one["Id"] for one in listed["Items"]], [made["Id"]])
+        error, cause = self.task("apigateway:getRestApi", {"RestApiId": "none"})
+        self.assertEqual(error, "ApiGateway.NotFoundException")
+        self.assertIn("(Service: ApiGateway, Status Code: 404, Request ID: ", cause)
+        error, _ = self.task("lambda:getFunction", {"FunctionName": "none"})
+        self.assertEqual(error, "Lambda.ResourceNotFoundException")
+        cluster = {"Name": "c", "RoleArn": "arn:aws:iam::123456789012:role/r", "ResourcesVpcConfig": {"SubnetIds": []}}
+        self.assertEqual(self.task("eks:createCluster", cluster)["Cluster"]["Name"], "c")
+        self.assertEqual(self.task("eks:listClusters", {})["Clusters"], ["c"])
+
+    def test_rest_in_xml(self):
+        zone = {"Name": "example.com", "CallerReference": "1", "HostedZoneConfig": {"Comment": "a<b&", "PrivateZone": False}}
+        made = self.task("route53:createHostedZone", zone)["HostedZone"]
+        self.assertEqual((made["Config"], made["Name"]), ({"Comment": "a<b&", "PrivateZone": False}, "example.com."))
+        change = {"Action": "CREATE", "ResourceRecordSet": {
+            "Name": "www.example.com", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "1.2.3.4"}]}}
+        changed = self.task("route53:changeResourceRecordSets", {
+            "HostedZoneId": made["Id"], "ChangeBatch": {"Changes": [change]}})
+        self.assertIn("Status", changed["ChangeInfo"])
+        listed = self.task("route53:listResourceRecordSets", {"HostedZoneId": made["Id"]})
+        [found] = [one for one in listed["ResourceRecordSets"] if one["Type"] == "A"]
+        self.assertEqual((found["Ttl"], found["ResourceRecords"]), (60, [{"Value": "1.2.3.4"}]))
+        self.assertEqual(self.task("cloudfront:listDistributions", {})["DistributionList"]["Quantity"], 0)
+        error, _ = self.task("route53:getHostedZone", {"Id": "none"})
+        self.assertEqual(error, "Route53.NoSuchHostedZoneException")
+
+    def test_s3_has_all_its_actions(self):
+        self.assertEqual(self.task("s3:createBucket", {"Bucket": "bucket"})["Location"], "/bucket")
+        tags = {"TagSet": [{"Key": "k", "Value": "<v>"}]}
+        self.task("s3:putBucketTagging", {"Bucket": "bucket", "Tagging": tags})
+        self.assertEqual(self.task("s3:getBucketTagging", {"Bucket": "bucket"}), tags)
+        self.assertIn("LocationConstraint", self.task("s3:getBucketLocation", {"Bucket": "bucket"}))
+        put = {"Bucket": "bucket", "Key": "a b/ü", "Body": "text", "Metadata": {"m": "1"}}
+        self.assertIn("ETag", self.task("s3:putObject", put))
+        got = self.task("s3:getObject", {"Bucket": "bucket", "Key": "a b/ü"})
+        self.assertEqual((got["Body"], got["ContentLength"], got["Metadata"]), ("text", 4, {"m": "1"}))
+        listed = self.task("s3:listObjectsV2", {"Bucket": "bucket"})
+        self.assertEqual([(one["Key"], one["Size"]) for one in listed["Contents"]], [("a b/ü", 4)])
+        self.assertIs(listed["IsTruncated"], False)
+        gone = self.task("s3:deleteObjects", {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "a b/ü"}]}})
+        self.assertEqual([one["Key"] for one in gone["Deleted"]], ["a b/ü"])
+        error, _ = self.task("s3:getObject", {"Bucket": "bucket", "Key": "gone"})
+        self.assertEqual(error, "S3.NoSuchKeyException")
+
+    def test_ec2(self):
+        made = self.task("ec2:createVpc", {"CidrBlock": "10.9.0.0/16"})["Vpc"]
+        self.assertIs(made["IsDefault"], False)
+        vpcs = self.task("ec2:describeVpcs", {"Filters": [{"Name": "cidr", "Values": ["10.9.0.0/16", "10.8.0.0/16"]}]})
+        self.assertEqual([one["VpcId"] for one in vpcs["Vpcs"]], [made["VpcId"]])
+        error, cause = self.task("ec2:describeVpcs", {"VpcIds": ["vpc-00000000"]})
+        self.assertEqual(error, "Ec2.Ec2Exception")
+        self.assertIn("vpc-00000000", cause)
+
+    def test_json_of_a_service_that_the_server_does_not_know(self):
+        recorder = {"ConfigurationRecorder": {"Name": "r", "RoleARN": "arn:aws:iam::123456789012:role/r"}}
+        self.assertEqual(self.task("config:putConfigurationRecorder", recorder), {})
+        [shown] = self.task("config:describeConfigurationRecorders", {})["ConfigurationRecorders"]
+        self.assertEqual((shown["Name"], shown["RoleARN"]), ("r", "arn:aws:iam::123456789012:role/r"))
+        error, _ = self.task("config:describeConfigurationRecorders", {"ConfigurationRecorderNames": ["none"]})
+        self.assertEqual(error, "Config.NoSuchConfigurationRecorderException")
+
+    def test_the_query_protocol_gives_numbers_and_times(self):
+        made = self.task("rds:createDBInstance", {
+            "DbInstanceIdentifier": "d", "DbInstanceClass": "db.t3.micro", "Engine": "postgres", "AllocatedStorage": 5})
+        self.assertEqual(made["DbInstance"]["AllocatedStorage"], 5)
+        [shown] = self.task("rds:describeDBInstances", {})["DbInstances"]
+        self.assertRegex(shown["InstanceCreateTime"], r"^\d{4}-\d\d-\d\dT.*Z$")
+        error, _ = self.task("rds:describeDBInstances", {"DbInstanceIdentifier": "none"})
+        self.assertEqual(error, "Rds.DbInstanceNotFoundException")
+        self.assertEqual(self.task("elasticloadbalancingv2:describeLoadBalancers", {})["LoadBalancers"], [])
+
+    def test_what_is_wrong_is_told_before_anything_is_sent(self):
+        for resource, parameters, expected in [
+            ("ec2:createSubnet", {"Cidr": 1}, "The field 'Cidr' is not supported by Step Functions, "
+                                              "The field 'VpcId' is required but was missing"),
+            ("ec2:describeVPCs", {}, "EC2 has no action describeVPCs; it is called describeVpcs"),
+            ("lambda:invokeWithResponseStream", {"FunctionName": "f"}, "stream of events"),
+            ("nothing:do", {}, "nothing is not among the models that --aws-models names"),
+        ]:
+            error, cause = self.task(resource, parameters)
+            self.assertEqual(error, "States.Runtime")
+            self.assertIn(expected, cause)
+
+
+def serve(tls=None):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
 if __name__ == "__main__":
-    HTTP = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=HTTP.serve_forever, daemon=True).start()
+    HTTP = serve()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATES / "server.pem", CERTIFICATES / "key.pem")
+    secure = f'[aws-endpoints]\ntranslate = "https://localhost:{serve(tls).server_port}"\n'
     host = f"127.0.0.1:{HTTP.server_port}"
     connection = f'[http-connections.echo]\nhosts = ["{host}"]\nheaders = {{ x-key = "secret" }}\n'
-    SERVER = corpus.Server(sys.argv[1], f'http-allow = ["{host}"]\n{connection}')
+    authority = f'aws-ca = "{CERTIFICATES / "authority.pem"}"\n'
+    SERVER = corpus.Server(sys.argv[1], f'http-allow = ["{host}"]\n{authority}{secure}{connection}')
+    MODELLED = corpus.Server(sys.argv[1], f'aws-models = "{MODELS}"\n{secure}')
     try:
         result = unittest.main(argv=[sys.argv[0], *sys.argv[2:]], exit=False, verbosity=2).result
     finally:
         SERVER.stop()
+        MODELLED.stop()
     sys.exit(not result.wasSuccessful())

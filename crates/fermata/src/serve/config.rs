@@ -94,6 +94,7 @@ struct File {
     /// URLs by service.
     aws_endpoints: BTreeMap<String, String>,
     aws_credentials: Option<PathBuf>,
+    aws_models: Option<PathBuf>,
     aws_ca: Option<PathBuf>,
     http_allow: Vec<String>,
     http_connections: BTreeMap<String, outside::Connection>,
@@ -269,6 +270,7 @@ fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions:
     aws.outside = outside::Outside {
         endpoints: (take(&mut args.aws_endpoint), take(&mut file.aws_endpoints)),
         credentials: args.aws_credentials.take().or_else(|| file.aws_credentials.take()),
+        models: args.aws_models.take().or_else(|| file.aws_models.take()),
         authorities: args.aws_ca.take().or_else(|| file.aws_ca.take()),
         http_allow: (take(&mut args.http_allow), take(&mut file.http_allow)),
         connections: take(&mut file.http_connections),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub(super) struct Outside {
     pub(super) endpoints: (Vec<Endpoint>, BTreeMap<String, String>),
     pub(super) credentials: Option<PathBuf>,
+    pub(super) models: Option<PathBuf>,
     pub(super) authorities: Option<PathBuf>,
     pub(super) http_allow: (Vec<Host>, Vec<String>),
     pub(super) connections: BTreeMap<String, Connection>,
@@ -51,6 +52,16 @@ impl Outside {
             settings.keys =
                 read().with_context(|| format!("read the credentials in {}", path.display()))?;
         }
+        if let Some(folder) = &self.models
+            && !folder.is_dir()
+        {
+            anyhow::bail!(
+                "there is no folder {}: --aws-models names the folder `data` of botocore (`pip install \
+                 botocore`)",
+                folder.display()
+            );
+        }
+        settings.models = self.models;
         if let Some(path) = &self.authorities {
             let mut read = || settings.trust(&std::fs::read(path)?).map_err(anyhow::Error::msg);
             read().with_context(|| format!("read the authorities in {}", path.display()))?;
@@ -118,10 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_authorities_is_there_and_has_some() {
+    fn a_folder_of_models_and_a_file_of_authorities_are_there_and_are_what_they_should_be() {
         let dir = tempfile::tempdir().unwrap();
         let here = dir.path().display();
+        let settings = load(&format!("aws-models = \"{here}\"\n")).unwrap();
+        assert_eq!(settings.models.as_deref(), Some(dir.path()));
         for (file, expected) in [
+            (format!("aws-models = \"{here}/none\"\n"), "--aws-models names the folder `data`"),
             (format!("aws-ca = \"{here}/none\"\n"), "read the authorities in"),
             (format!("aws-ca = \"{here}/empty\"\n"), "has no certificate"),
             (format!("aws-ca = \"{here}/wrong\"\n"), "one of its certificates is none"),

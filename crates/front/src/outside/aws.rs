@@ -5,15 +5,14 @@ use std::time::SystemTime;
 use asl::ask::Failed;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request};
+use hyper::Request;
 use serde_json::{Map, Value, json};
 
-use super::error::{Refusal, unreachable};
+use super::Outside;
+use super::error::unreachable;
 use super::send::Answer;
-use super::services::{self, Case, Metadata, Protocol, Service};
+use super::services::{self, Metadata};
 use super::sign::{Scope, Unsigned};
-use super::{Outside, query, s3};
 
 /// By which of AWS's clients an action is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,32 +38,33 @@ impl Outside {
     /// Calls the action and gives its result as a state sees it.
     pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Value, Failed> {
         let Call { service: name, action, way, parameters, by } = call;
-        let service = services::find(name).ok_or_else(|| {
-            runtime(format!("{name} is not among the services that this server can call"))
-        })?;
-        let endpoint = self.settings.endpoint(service.name).ok_or_else(|| no_endpoint(name))?;
+        let service = services::canonical(name);
+        let spoken = self.spoken(service).await.map_err(runtime)?;
+        let endpoint = self.settings.endpoint(service).ok_or_else(|| no_endpoint(name))?;
         let mut parameters = parameters.as_object().cloned().unwrap_or_default();
-        if service.name == "eventbridge" && *way == Way::Optimized {
+        if service == "eventbridge" && *way == Way::Optimized {
             add_resources(&mut parameters, by);
         }
         texts(service, &mut parameters);
+        let names = spoken.names();
         if let Some(host) = elsewhere(service, &parameters) {
             let why = format!("{host}: Name or service not known");
-            return Err(unreachable(service, *way, &why));
+            return Err(unreachable(&names, *way, &why));
         }
-        let request = request(service, endpoint, action, parameters).map_err(runtime)?;
-        let answer = self.exchange(service, request).await;
-        let answer = answer.map_err(|why| unreachable(service, *way, &why))?;
+        let action = spoken.action(action, *way).map_err(runtime)?;
+        let request = action.request(endpoint, parameters).map_err(runtime)?;
+        let answer = self.exchange(spoken.signing(), request).await;
+        let answer = answer.map_err(|why| unreachable(&names, *way, &why))?;
         if !answer.status.is_success() {
-            return Err(refusal(service, &answer).told(service, *way));
+            return Err(spoken.refusal(&answer).told(&names, *way));
         }
-        let mut result = result(service, action, &answer).map_err(|why| {
-            unreachable(service, *way, &format!("the answer is no answer: {why}"))
-        })?;
+        let mut result = action
+            .result(&answer)
+            .map_err(|why| unreachable(&names, *way, &format!("the answer is no answer: {why}")))?;
         if let Some(failed) = failed_entries(service, *way, &result) {
             return Err(failed);
         }
-        if service.optimized.is_some_and(|optimized| optimized.metadata == Metadata::Shown)
+        if names.optimized.is_some_and(|optimized| optimized.metadata == Metadata::Shown)
             && *way == Way::Optimized
         {
             add_metadata(&mut result, &answer);
@@ -75,23 +75,23 @@ impl Outside {
     /// Signs a request, sends it and waits for the whole answer.
     pub(super) async fn exchange(
         &self,
-        service: &Service,
+        signing: &str,
         request: Unsigned,
     ) -> Result<Answer, String> {
         let _room = self.room.acquire().await.map_err(|error| error.to_string())?;
-        self.client.send(self.signed(service, request)?).await
+        self.client.send(self.signed(signing, request)?).await
     }
 
     /// Signs a request.
     pub(super) fn signed(
         &self,
-        service: &Service,
+        signing: &str,
         request: Unsigned,
     ) -> Result<Request<Full<Bytes>>, String> {
         let scope = Scope {
             keys: &self.settings.keys,
             region: &self.region,
-            service: service.signing,
+            service: signing,
             now: SystemTime::now(),
         };
         request.sign(&scope)
@@ -112,89 +112,14 @@ pub(super) fn no_endpoint(service: &str) -> Failed {
 
 /// The host of a queue's URL that names no queue, so that only that host could know what is meant.
 /// It is not asked.
-fn elsewhere<'p>(service: &Service, parameters: &'p Map<String, Value>) -> Option<&'p str> {
-    if service.name != "sqs" {
+fn elsewhere<'p>(service: &str, parameters: &'p Map<String, Value>) -> Option<&'p str> {
+    if service != "sqs" {
         return None;
     }
     let url = parameters.get("QueueUrl")?.as_str()?;
     let (_, rest) = url.split_once("://")?;
     let (host, queue) = rest.split_once('/').unwrap_or((rest, ""));
     queue.is_empty().then_some(host)
-}
-
-fn request(
-    service: &Service,
-    endpoint: &str,
-    action: &str,
-    mut parameters: Map<String, Value>,
-) -> Result<Unsigned, String> {
-    let operation = capital(action);
-    let mut headers = HeaderMap::new();
-    let (content, body) = match service.protocol {
-        Protocol::S3 => return s3::request(endpoint, action, &parameters),
-        Protocol::Json { version, target } => {
-            let target = format!("{target}.{operation}");
-            let target = HeaderValue::from_str(&target).map_err(|error| error.to_string())?;
-            headers.insert("x-amz-target", target);
-            if service.case == Case::Camel {
-                parameters = renamed(parameters, small);
-            }
-            let body = Value::Object(parameters).to_string();
-            (format!("application/x-amz-json-{version}"), body)
-        }
-        Protocol::Query { version } => {
-            let form = query::form(&operation, version, &parameters);
-            ("application/x-www-form-urlencoded; charset=utf-8".to_owned(), form)
-        }
-    };
-    let content = HeaderValue::from_str(&content).map_err(|error| error.to_string())?;
-    headers.insert(header::CONTENT_TYPE, content);
-    let (url, body) = (format!("{endpoint}/"), Bytes::from(body));
-    Ok(Unsigned { method: Method::POST, url, headers, body })
-}
-
-fn result(service: &Service, action: &str, answer: &Answer) -> Result<Map<String, Value>, String> {
-    match service.protocol {
-        Protocol::S3 => s3::result(action, answer),
-        Protocol::Query { .. } => {
-            query::result(&capital(action), &String::from_utf8_lossy(&answer.body))
-        }
-        Protocol::Json { .. } => {
-            if answer.body.is_empty() {
-                return Ok(Map::new());
-            }
-            let mut fields: Map<String, Value> =
-                serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
-            // What is null is not there to AWS's client.
-            fields.retain(|_, value| !value.is_null());
-            Ok(match service.case {
-                Case::Pascal => fields,
-                Case::Camel => renamed(fields, capital),
-            })
-        }
-    }
-}
-
-fn refusal(service: &Service, answer: &Answer) -> Refusal {
-    if !matches!(service.protocol, Protocol::Json { .. }) {
-        return query::refusal(answer);
-    }
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let text =
-        |names: &[&str]| names.iter().find_map(|name| body.get(*name)?.as_str()).map(str::to_owned);
-    let header = |name: &str| {
-        answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-    };
-    let code = text(&["__type", "code"]).or_else(|| header("x-amzn-errortype")).unwrap_or_default();
-    let code = code.rsplit('#').next().unwrap_or_default();
-    let code = code.split(':').next().unwrap_or_default();
-    Refusal {
-        status: answer.status.as_u16(),
-        code: code.to_owned(),
-        message: text(&["message", "Message", "errorMessage"]).unwrap_or_else(|| "null".to_owned()),
-        request: header("x-amzn-requestid").unwrap_or_default(),
-        host: None,
-    }
 }
 
 /// The execution that puts an event is among the event's resources.
@@ -210,13 +135,13 @@ fn add_resources(parameters: &mut Map<String, Value>, by: &[String]) {
 }
 
 /// What a service has as a text may be given as JSON.
-fn texts(service: &Service, parameters: &mut Map<String, Value>) {
+fn texts(service: &str, parameters: &mut Map<String, Value>) {
     let to_text = |value: &mut Value| {
         if !value.is_string() && !value.is_null() {
             *value = value.to_string().into();
         }
     };
-    let field = match service.name {
+    let field = match service {
         "sns" => "Message",
         "sqs" => "MessageBody",
         "eventbridge" => {
@@ -235,9 +160,9 @@ fn texts(service: &Service, parameters: &mut Map<String, Value>) {
 }
 
 /// EventBridge answers well where some entries were refused; the state fails.
-fn failed_entries(service: &Service, way: Way, result: &Map<String, Value>) -> Option<Failed> {
+fn failed_entries(service: &str, way: Way, result: &Map<String, Value>) -> Option<Failed> {
     let failed = result.get("FailedEntryCount").and_then(Value::as_u64).unwrap_or_default();
-    (service.name == "eventbridge" && way == Way::Optimized && failed > 0).then(|| Failed {
+    (service == "eventbridge" && way == Way::Optimized && failed > 0).then(|| Failed {
         error: "EventBridge.FailedEntry".to_owned(),
         cause: Some(Value::Object(result.clone()).to_string()),
     })
@@ -265,32 +190,6 @@ fn add_metadata(result: &mut Map<String, Value>, answer: &Answer) {
     result.insert("SdkResponseMetadata".to_owned(), json!({ "RequestId": request }));
 }
 
-fn capital(text: &str) -> String {
-    with_first(text, char::to_ascii_uppercase)
-}
-
-fn small(text: &str) -> String {
-    with_first(text, char::to_ascii_lowercase)
-}
-
-fn with_first(text: &str, to: fn(&char) -> char) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| to(&first).to_string() + chars.as_str())
-}
-
-/// Fields under other names, at every depth.
-fn renamed(fields: Map<String, Value>, to: fn(&str) -> String) -> Map<String, Value> {
-    fields.into_iter().map(|(name, value)| (to(&name), renamed_value(value, to))).collect()
-}
-
-fn renamed_value(value: Value, to: fn(&str) -> String) -> Value {
-    match value {
-        Value::Object(fields) => Value::Object(renamed(fields, to)),
-        Value::Array(items) => items.into_iter().map(|item| renamed_value(item, to)).collect(),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,7 +206,7 @@ mod tests {
         let host = |service: &str, url: &str| {
             let mut parameters = Map::new();
             parameters.insert("QueueUrl".to_owned(), url.into());
-            elsewhere(services::find(service).unwrap(), &parameters).map(str::to_owned)
+            elsewhere(service, &parameters).map(str::to_owned)
         };
         assert_eq!(host("sqs", "http://no-such-queue").as_deref(), Some("no-such-queue"));
         assert_eq!(host("sqs", "https://host:80/").as_deref(), Some("host:80"));
@@ -321,19 +220,8 @@ mod tests {
         let mut parameters = Map::new();
         parameters.insert("Entries".to_owned(), json!([{ "Detail": { "a": 1 } }]));
         add_resources(&mut parameters, &["arn:execution".to_owned()]);
-        texts(services::find("events").unwrap(), &mut parameters);
+        texts("eventbridge", &mut parameters);
         let expected = json!([{ "Detail": "{\"a\":1}", "Resources": ["arn:execution"] }]);
         assert_eq!(parameters["Entries"], expected);
-    }
-
-    #[test]
-    fn a_service_with_small_letters_gets_and_gives_them_at_every_depth() {
-        let service = services::find("ecs").unwrap();
-        let mut parameters = Map::new();
-        parameters.insert("Overrides".to_owned(), json!({ "List": [{ "Name": "N" }] }));
-        let request = request(service, "http://e", "runTask", parameters).unwrap();
-        assert_eq!(&request.body[..], br#"{"overrides":{"list":[{"name":"N"}]}}"#);
-        let target = "AmazonEC2ContainerServiceV20141113.RunTask";
-        assert_eq!(request.headers["x-amz-target"], target);
     }
 }

@@ -4,7 +4,9 @@
 use asl::ask::Failed;
 
 use super::aws::Way;
-use super::services::Service;
+use super::models::Api;
+use super::models::naming::pascal;
+use super::services::Optimized;
 
 /// Codes that any service answers with; its client has no error of its own for them.
 const EVERYWHERE: &[&str] = &[
@@ -32,6 +34,26 @@ const EVERYWHERE: &[&str] = &[
     "ValidationException",
 ];
 
+/// What a service's errors are called.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// How its client in AWS's SDK is called: what errors of `aws-sdk:…` begin with.
+    pub(super) client: &'a str,
+    /// Where there is an integration of its own.
+    pub(super) optimized: Option<Optimized>,
+    pub(super) known: Known<'a>,
+}
+
+/// Codes that are errors of the service itself.
+#[derive(Clone, Copy)]
+pub(super) enum Known<'a> {
+    /// All but those of every service.
+    Any,
+    These(&'static [&'static str]),
+    /// Those of its model.
+    Modelled(&'a Api),
+}
+
 /// A service's refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -45,18 +67,22 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn told(self, service: &Service, way: Way) -> Failed {
+    pub(super) fn told(self, names: &Names<'_>, way: Way) -> Failed {
         let Self { status, code, message, request, host } = self;
-        let own = match service.errors {
-            Some(known) => known.contains(&code.as_str()),
-            None => !EVERYWHERE.contains(&code.as_str()) && !code.is_empty(),
+        let Names { client, optimized, known } = *names;
+        let own = match known {
+            Known::These(known) => known.iter().copied().find(|known| *known == code),
+            Known::Any => {
+                Some(code.as_str()).filter(|code| !EVERYWHERE.contains(code) && !code.is_empty())
+            }
+            Known::Modelled(api) => api.error(&code),
         };
-        let optimized = service.optimized.filter(|_| way == Way::Optimized);
+        let optimized = optimized.filter(|_| way == Way::Optimized);
         let (prefix, base) = match &optimized {
             Some(optimized) => (optimized.prefix, optimized.base.to_owned()),
-            None => (service.client, format!("{}Exception", service.client)),
+            None => (client, format!("{client}Exception")),
         };
-        let name = if own { exception(&code) } else { base };
+        let name = own.map_or(base, |code| exception(code, way));
         let cause = match optimized {
             Some(optimized) => format!(
                 "{message} (Service: {}; Status Code: {status}; Error Code: {code}; Request ID: {request}; \
@@ -67,8 +93,7 @@ impl Refusal {
                 let host =
                     host.map_or_else(String::new, |host| format!(", Extended Request ID: {host}"));
                 format!(
-                    "{message} (Service: {}, Status Code: {status}, Request ID: {request}{host})",
-                    service.client
+                    "{message} (Service: {client}, Status Code: {status}, Request ID: {request}{host})"
                 )
             }
         };
@@ -76,18 +101,22 @@ impl Refusal {
     }
 }
 
-/// A code as a client's error.
-fn exception(code: &str) -> String {
+/// A code as a client's error: `DBInstanceNotFoundFault` is `DbInstanceNotFoundException` to the newer one.
+fn exception(code: &str, way: Way) -> String {
+    let code = match way {
+        Way::Optimized => code.to_owned(),
+        Way::Plain => pascal(code),
+    };
     if code.ends_with("Exception") {
-        return code.to_owned();
+        return code;
     }
-    format!("{}Exception", code.strip_suffix("Fault").unwrap_or(code))
+    format!("{}Exception", code.strip_suffix("Fault").unwrap_or(&code))
 }
 
 /// No answer came.
-pub(super) fn unreachable(service: &Service, way: Way, why: &str) -> Failed {
-    let optimized = service.optimized.filter(|_| way == Way::Optimized);
-    let prefix = optimized.map_or(service.client, |optimized| optimized.prefix);
+pub(super) fn unreachable(names: &Names<'_>, way: Way, why: &str) -> Failed {
+    let optimized = names.optimized.filter(|_| way == Way::Optimized);
+    let prefix = optimized.map_or(names.client, |optimized| optimized.prefix);
     let cause = Some(format!("Unable to execute HTTP request: {why}"));
     Failed { error: format!("{prefix}.SdkClientException"), cause }
 }
@@ -106,7 +135,7 @@ mod tests {
             request: "R".to_owned(),
             host: (service == "s3").then(|| "H".to_owned()),
         };
-        let Failed { error, cause } = refusal.told(find(service).unwrap(), way);
+        let Failed { error, cause } = refusal.told(&find(service).unwrap().names(), way);
         assert_eq!(format!("{error}: {}", cause.unwrap()), expected);
     }
 

@@ -12,9 +12,9 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use serde_json::{Map, Value, json};
 
-use super::Outside;
 use super::query::encode;
 use super::send::Answer;
+use super::{Outside, text};
 
 /// A host and port that may be reached: `api.example.com:443`, or `*.example.com:443` for all below.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,7 +233,7 @@ fn contents(
                     }
                     ("application/x-www-form-urlencoded", form.join("&"))
                 }
-                _ => ("application/json; charset=UTF-8", text_of(body)),
+                _ => ("application/json; charset=UTF-8", text::of(body)),
             };
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             Bytes::from(text)
@@ -241,7 +241,7 @@ fn contents(
     };
     let stated = parameters.get("Headers").and_then(Value::as_object).into_iter().flatten();
     for (name, value) in stated {
-        put(&mut headers, name, &text_of(value))?;
+        put(&mut headers, name, &text::of(value))?;
     }
     // What the operator set goes before what a machine states.
     if let Some(connection) = connection {
@@ -274,7 +274,7 @@ fn pairs(out: &mut Vec<String>, name: &str, value: &Value, arrays: &str) {
     match value {
         Value::Null => {}
         Value::Array(items) if arrays == "COMMAS" => {
-            let items: Vec<String> = items.iter().map(text_of).collect();
+            let items: Vec<String> = items.iter().map(text::of).collect();
             out.push(format!("{}={}", encode(name), encode(&items.join(","))));
         }
         Value::Array(items) => {
@@ -292,12 +292,8 @@ fn pairs(out: &mut Vec<String>, name: &str, value: &Value, arrays: &str) {
                 pairs(out, &format!("{name}[{field}]"), value, arrays);
             }
         }
-        scalar => out.push(format!("{}={}", encode(name), encode(&text_of(scalar)))),
+        scalar => out.push(format!("{}={}", encode(name), encode(&text::of(scalar)))),
     }
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// JSON where it is announced and is some, a text otherwise.

@@ -222,7 +222,7 @@ impl Outside {
     async fn page(&self, parameters: &Map<String, Value>) -> Result<Value, Failed> {
         let (service, endpoint) = self.storage()?;
         let request = s3::request(endpoint, "listObjectsV2", parameters).map_err(failed)?;
-        let answer = self.exchange(service, request).await.map_err(failed)?;
+        let answer = self.exchange(service.signing, request).await.map_err(failed)?;
         let answer = succeeded(service, answer)?;
         s3::result("listObjectsV2", &answer).map(Value::Object).map_err(failed)
     }
@@ -246,7 +246,7 @@ impl Outside {
     async fn get(&self, object: &Object) -> Result<Incoming, Failed> {
         let (service, endpoint) = self.storage()?;
         let request = s3::request(endpoint, "getObject", &object.parameters()).map_err(failed)?;
-        let request = self.signed(service, request).map_err(failed)?;
+        let request = self.signed(service.signing, request).map_err(failed)?;
         let begun = tokio::time::timeout(limits::OUTSIDE_CALL_TIME_MAX, self.client.begin(request));
         let response = begun.await.map_err(|_| failed(silent()))?.map_err(failed)?;
         let (head, body) = response.into_parts();
@@ -309,7 +309,7 @@ fn succeeded(service: &Service, answer: Answer) -> Result<Answer, Failed> {
     if answer.status.is_success() {
         return Ok(answer);
     }
-    let refusal = query::refusal(&answer).told(service, Way::Optimized);
+    let refusal = query::refusal(&answer).told(&service.names(), Way::Optimized);
     Err(failed(refusal.cause.unwrap_or_default()))
 }
 

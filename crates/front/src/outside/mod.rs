@@ -2,12 +2,13 @@
 //! and HTTP hosts that the operator allows.
 //!
 //! Nothing is reached that the operator did not name. Start reading at [`aws`], which calls a service;
-//! [`items`] and [`results`] are what distributed Map states read and write, [`http`] is `http:invoke`.
+//! how each is spoken to is in [`spoken`], from its model in [`models`] where there is one. [`items`] and [`results`] are what distributed Map states read and write, [`http`] is `http:invoke`.
 
 mod aws;
 mod error;
 mod http;
 mod items;
+mod models;
 mod query;
 mod results;
 mod s3;
@@ -15,6 +16,8 @@ mod send;
 mod services;
 mod settings;
 mod sign;
+mod spoken;
+mod text;
 mod xml;
 
 pub use http::{Connection, Host};
@@ -24,6 +27,7 @@ pub(crate) use aws::{Call, Way};
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use model::limits;
 use tokio::sync::Semaphore;
 
@@ -31,6 +35,8 @@ use tokio::sync::Semaphore;
 pub(crate) struct Outside {
     settings: Settings,
     region: String,
+    /// Of services, where the operator has some.
+    models: Option<models::Models>,
     client: send::Client,
     /// One for each request that may be under way.
     room: Arc<Semaphore>,
@@ -41,6 +47,7 @@ impl Outside {
         Self {
             settings: settings.clone(),
             region: region.to_owned(),
+            models: settings.models.as_deref().map(models::Models::new),
             client: send::Client::new(&settings.authorities),
             room: Arc::new(Semaphore::new(limits::OUTSIDE_CALLS_MAX)),
         }
@@ -50,4 +57,13 @@ impl Outside {
     pub(crate) fn has_own_endpoint(&self, service: &str) -> bool {
         self.settings.has_own_endpoint(service)
     }
+}
+
+/// The kind of a body that is a form.
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+/// A checksum as S3 takes it.
+fn crc32(bytes: &[u8]) -> String {
+    let crc = crc32fast::hash(bytes).to_be_bytes();
+    base64::engine::general_purpose::STANDARD.encode(crc)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::Refusal;
 use super::send::Answer;
-use super::xml;
+use super::{text, xml};
 
 /// What AWS leaves as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -26,16 +26,36 @@ pub(super) fn encode_path(text: &str) -> String {
     utf8_percent_encode(text, PATH).to_string()
 }
 
-/// The form of an action.
+/// A form under way.
+pub(super) struct Form(String);
+
+impl Form {
+    pub(super) fn new(action: &str, version: &str) -> Self {
+        Self(format!("Action={}&Version={version}", encode(action)))
+    }
+
+    pub(super) fn put(&mut self, name: &str, value: &str) {
+        self.0.push('&');
+        self.0.push_str(&encode(name));
+        self.0.push('=');
+        self.0.push_str(&encode(value));
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.0
+    }
+}
+
+/// The form of an action of which there is no model.
 pub(super) fn form(action: &str, version: &str, parameters: &Map<String, Value>) -> String {
-    let mut form = format!("Action={}&Version={version}", encode(action));
+    let mut form = Form::new(action, version);
     for (name, value) in parameters {
         put(&mut form, name, name, value);
     }
-    form
+    form.finish()
 }
 
-fn put(form: &mut String, path: &str, name: &str, value: &Value) {
+fn put(form: &mut Form, path: &str, name: &str, value: &Value) {
     match value {
         Value::Null => {}
         Value::Array(items) => {
@@ -57,11 +77,7 @@ fn put(form: &mut String, path: &str, name: &str, value: &Value) {
             }
         },
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            form.push('&');
-            form.push_str(&encode(path));
-            form.push('=');
-            form.push_str(&encode(&text));
+            form.put(path, &text::of(value));
         }
     }
 }
@@ -84,7 +100,8 @@ pub(super) fn refusal(answer: &Answer) -> Refusal {
     let header = |name: &str| {
         answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
     };
-    let request = text("RequestId").or_else(|| header("x-amzn-requestid"));
+    let request =
+        text("RequestId").or_else(|| text("RequestID")).or_else(|| header("x-amzn-requestid"));
     let status = answer.status.as_u16();
     Refusal {
         status,

@@ -83,11 +83,11 @@ impl Outside {
             parameters.insert(name.to_owned(), value.into());
         }
         let request = s3::request(endpoint, "putObject", &parameters).map_err(failed)?;
-        let answer = self.exchange(service, request).await.map_err(failed)?;
+        let answer = self.exchange(service.signing, request).await.map_err(failed)?;
         if answer.status.is_success() {
             return Ok(());
         }
-        let refusal = query::refusal(&answer).told(service, Way::Optimized);
+        let refusal = query::refusal(&answer).told(&service.names(), Way::Optimized);
         Err(failed(refusal.cause.unwrap_or_default()))
     }
 }

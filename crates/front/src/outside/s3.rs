@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
 use bytes::Bytes;
 use hyper::Method;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::query::{encode, encode_path};
 use super::send::Answer;
-use super::sign::Unsigned;
+use super::sign::{Unsigned, put};
 use super::xml::{self, Shape};
+use super::{crc32, text};
 
 /// What an action is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub(super) fn request(
         let known: Vec<&str> = ACTIONS.iter().map(|action| action.name).collect();
         format!("of s3 this server calls {}, and not {name}", known.join(", "))
     })?;
-    let text = |name: &str| parameters.get(name).map(text_of);
+    let text = |name: &str| parameters.get(name).map(text::of);
     let required = |name: &str| {
         text(name)
             .filter(|text| !text.is_empty())
@@ -236,35 +236,21 @@ pub(super) fn request(
 
 fn headers(parameters: &Map<String, Value>, body: Option<&str>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    let mut put = |name: &str, value: &str| {
-        let wrong = || format!("{value:?} cannot be sent as {name}");
-        let name: HeaderName = name.parse().map_err(|_| wrong())?;
-        headers.insert(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
-        Ok::<(), String>(())
-    };
+    let mut put = |name: &str, value: &str| put(&mut headers, name, value);
     for (field, name) in HEADED {
         // A tag set of `putObjectTagging` goes into the body.
         if let Some(value) = parameters.get(*field).filter(|value| !value.is_object()) {
-            put(name, &text_of(value))?;
+            put(name, &text::of(value))?;
         }
     }
     for (name, value) in parameters.get("Metadata").and_then(Value::as_object).into_iter().flatten()
     {
-        put(&format!("{META}{name}"), &text_of(value))?;
+        put(&format!("{META}{name}"), &text::of(value))?;
     }
     if let Some(body) = body {
-        put("x-amz-checksum-crc32", &crc(body.as_bytes()))?;
+        put("x-amz-checksum-crc32", &crc32(body.as_bytes()))?;
     }
     Ok(headers)
-}
-
-fn crc(bytes: &[u8]) -> String {
-    let crc = crc32fast::hash(bytes).to_be_bytes();
-    base64::engine::general_purpose::STANDARD.encode(crc)
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// What an action gave.
@@ -288,8 +274,7 @@ pub(super) fn result(name: &str, answer: &Answer) -> Result<Map<String, Value>, 
     match gives {
         Gives::Nothing => {}
         Gives::Body => {
-            let body = String::from_utf8_lossy(&answer.body);
-            fields.insert("Body".to_owned(), body.into());
+            fields.insert("Body".to_owned(), text::of_body(&answer.body));
         }
         Gives::Xml => {
             let body = String::from_utf8_lossy(&answer.body);
@@ -333,6 +318,8 @@ fn field_of(field: &str, value: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     #[track_caller]

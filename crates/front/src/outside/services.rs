@@ -1,4 +1,6 @@
-//! The services that can be called, and how each is spoken to.
+//! The services that can be called without a model, and how each is spoken to.
+
+use super::error::{Known, Names};
 
 /// How a service is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,12 @@ const fn query(name: &'static str, version: &'static str) -> Service {
 }
 
 impl Service {
+    /// What its errors are called.
+    pub(super) fn names(&self) -> Names<'_> {
+        let known = self.errors.map_or(Known::Any, Known::These);
+        Names { client: self.client, optimized: self.optimized, known }
+    }
+
     const fn client(self, client: &'static str) -> Self {
         Self { client, ..self }
     }
@@ -176,11 +184,30 @@ const ALL: &[Service] = &[
     json("translate", "1.1", "AWSShineFrontendService_20170701").client("Translate"),
 ];
 
-/// Other names of services: integrations of their own, and AWS's command line, have some.
+/// Other names of services: integrations of their own, AWS's command line and folders of models have some.
 const ALIASES: &[(&str, &str)] = &[
-    ("events", "eventbridge"),
-    ("logs", "cloudwatchlogs"),
+    ("ce", "costexplorer"),
     ("cognito-idp", "cognitoidentityprovider"),
+    ("cur", "costandusagereport"),
+    ("discovery", "applicationdiscovery"),
+    ("dms", "databasemigration"),
+    ("ds", "directory"),
+    ("ds-data", "directoryservicedata"),
+    ("elb", "elasticloadbalancing"),
+    ("elbv2", "elasticloadbalancingv2"),
+    ("es", "elasticsearch"),
+    ("events", "eventbridge"),
+    ("iot-data", "iotdataplane"),
+    ("iot-jobs-data", "iotjobsdataplane"),
+    ("lex-models", "lexmodelbuilding"),
+    ("lexv2-models", "lexmodelsv2"),
+    ("lexv2-runtime", "lexruntimev2"),
+    ("logs", "cloudwatchlogs"),
+    ("meteringmarketplace", "marketplacemetering"),
+    ("mgh", "migrationhub"),
+    ("sdb", "simpledb"),
+    ("serverlessrepo", "serverlessapplicationrepository"),
+    ("stepfunctions", "sfn"),
 ];
 
 /// The name under which a service is known here.
@@ -206,7 +233,8 @@ mod tests {
             assert_eq!(of_name, 1, "{}", service.name);
         }
         for (alias, name) in ALIASES {
-            assert_eq!(find(alias).map(|service| service.name), Some(*name));
+            assert_eq!(canonical(alias), *name);
+            assert_eq!(canonical(name), *name);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use hyper::Uri;
 use rustls_pki_types::CertificateDer;
@@ -17,6 +18,8 @@ pub struct Settings {
     endpoint_of_all: Option<String>,
     /// What requests to AWS services are signed with.
     pub keys: Keys,
+    /// The folder with models of services: `data` of botocore.
+    pub models: Option<PathBuf>,
     /// Who else may sign the certificates of what is reached, beside whom this computer trusts.
     pub(super) authorities: Vec<CertificateDer<'static>>,
     /// Hosts that `http:invoke` may reach.

@@ -19,6 +19,14 @@ pub(super) struct Unsigned {
     pub(super) body: Bytes,
 }
 
+/// Puts a header into a request.
+pub(super) fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), String> {
+    let wrong = || format!("{value:?} cannot be sent as {name}");
+    let name: HeaderName = name.parse().map_err(|_| wrong())?;
+    headers.insert(name, HeaderValue::from_str(value).map_err(|_| wrong())?);
+    Ok(())
+}
+
 /// For whom it is signed.
 pub(super) struct Scope<'a> {
     pub(super) keys: &'a Keys,

@@ -1,7 +1,10 @@
 //! XML answers as JSON. There is no model of the services here: what is a list is told by names.
 
+use model::limits;
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::{Map, Value};
+
+use super::text;
 
 /// How elements are read.
 pub(super) struct Shape {
@@ -16,10 +19,20 @@ pub(super) struct Shape {
 /// Nothing is known but the query protocol's own `member` and `entry`.
 pub(super) const QUERY: Shape = Shape { repeated: &[], numbers: &[], flags: &[] };
 
-/// Parses an answer. It is bounded by what an answer may have.
+/// Parses an answer. It is bounded by what an answer may have, and so is its depth: what reads it follows
+/// elements into elements.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
-    Document::parse_with_options(text, options).map_err(|error| error.to_string())
+    let document =
+        Document::parse_with_options(text, options).map_err(|error| error.to_string())?;
+    let most = limits::OUTSIDE_ANSWER_DEPTH_MAX;
+    let is_deep = |node: Node<'_, '_>| {
+        node.is_element() && node.ancestors().filter(Node::is_element).nth(most).is_some()
+    };
+    if document.descendants().any(is_deep) {
+        return Err(format!("its elements are more than {most} deep"));
+    }
+    Ok(document)
 }
 
 /// The text of the first element of that name, at any depth.
@@ -92,7 +105,7 @@ pub(super) fn write(out: &mut String, name: &str, value: &Value) {
             let (item, wrapped) =
                 item.map_or((name, false), |(_, item, wrapped)| (*item, *wrapped));
             if wrapped {
-                open(out, name);
+                open(out, name, &[]);
             }
             for value in items {
                 write(out, item, value);
@@ -102,7 +115,7 @@ pub(super) fn write(out: &mut String, name: &str, value: &Value) {
             }
         }
         Value::Object(fields) => {
-            open(out, name);
+            open(out, name, &[]);
             for (name, value) in fields {
                 write(out, name, value);
             }
@@ -110,11 +123,8 @@ pub(super) fn write(out: &mut String, name: &str, value: &Value) {
         }
         Value::Null => {}
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            open(out, name);
-            match value.as_str() {
-                Some(text) => escape(out, text),
-                None => out.push_str(&value.to_string()),
-            }
+            open(out, name, &[]);
+            escape(out, &text::of(value));
             close(out, name);
         }
     }
@@ -124,25 +134,42 @@ pub(super) fn write(out: &mut String, name: &str, value: &Value) {
 const ITEMS: &[(&str, &str, bool)] =
     &[("Objects", "Object", false), ("Parts", "Part", false), ("TagSet", "Tag", true)];
 
-fn open(out: &mut String, name: &str) {
+/// The beginning of an element, with its attributes.
+pub(super) fn open(out: &mut String, name: &str, attributes: &[(String, String)]) {
     out.push('<');
-    // A name that is none must not end the element.
-    out.extend(name.chars().filter(|c| c.is_ascii_alphanumeric()));
+    push_name(out, name);
+    for (name, value) in attributes {
+        out.push(' ');
+        push_name(out, name);
+        out.push_str("=\"");
+        escape(out, value);
+        out.push('"');
+    }
     out.push('>');
 }
 
-fn close(out: &mut String, name: &str) {
+/// The end of an element.
+pub(super) fn close(out: &mut String, name: &str) {
     out.push_str("</");
-    out.extend(name.chars().filter(|c| c.is_ascii_alphanumeric()));
+    push_name(out, name);
     out.push('>');
 }
 
-fn escape(out: &mut String, text: &str) {
+/// A name that is none must not end the element.
+fn push_name(out: &mut String, name: &str) {
+    out.extend(
+        name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':')),
+    );
+}
+
+/// A text between elements, or of an attribute.
+pub(super) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
             '\r' => out.push_str("&#13;"),
             c => out.push(c),
         }
@@ -175,5 +202,13 @@ mod tests {
             "<Delete><Object><Key>a&lt;&amp;</Key></Object><Quiet>true</Quiet></Delete>\
              <Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>"
         );
+    }
+
+    #[test]
+    fn an_answer_whose_elements_are_too_deep_is_none() {
+        let deep = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert!(parse(&deep(limits::OUTSIDE_ANSWER_DEPTH_MAX)).is_ok());
+        let error = parse(&deep(limits::OUTSIDE_ANSWER_DEPTH_MAX + 1)).unwrap_err();
+        assert_eq!(error, "its elements are more than 128 deep");
     }
 }

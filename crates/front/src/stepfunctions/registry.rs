@@ -308,13 +308,8 @@ pub(super) const fn millis(at: Timestamp) -> u64 {
 
 /// A new id of a revision.
 pub(super) fn uuid() -> Result<String, AwsError> {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| AwsError::new("InternalFailure", format!("no random bits: {error}")))?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    crate::uuid::draw()
+        .map_err(|error| AwsError::new("InternalFailure", format!("no random bits: {error}")))
 }
 
 /// The seed of an execution's draws.
