@@ -7,6 +7,7 @@ mod naming;
 mod outside;
 mod platform;
 mod record;
+mod wake;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -97,6 +98,11 @@ pub(crate) struct Args {
     /// Seconds that running functions get to end at SIGTERM [default: 30]
     #[arg(long, env = "FERMATA_DRAIN_SECONDS", value_name = "N")]
     drain_seconds: Option<u64>,
+    /// Microseconds that a processor of this computer may take to wake; 0 keeps them all awake. What waits
+    /// for a timer, a disk or a request goes on sooner; costs power, on a virtual machine the whole time
+    /// of its processors. Needs root [default: as the kernel decides]
+    #[arg(long, env = "FERMATA_WAKE_US", value_name = "N")]
+    wake_us: Option<u32>,
     /// Write what arrives to FILE, for `fermata sim replay` and `plan`; off unless given
     #[arg(long, env = "FERMATA_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
@@ -162,6 +168,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     platform::log();
+    let _awake = config.wake_us.map(wake::within).transpose()?;
     // Before there are threads, which would have to wait for it.
     files::make_room();
     let runtime = platform::runtime().context("start the control plane's threads")?;

@@ -311,3 +311,21 @@ fn the_configuration_file_sets_prices() {
     ]);
     check(&said, 2, "two classes have the price");
 }
+
+/// What the kernel lets processors take to wake, in microseconds, where it tells.
+fn waking_us() -> Option<i32> {
+    let bytes = std::fs::read("/dev/cpu_dma_latency").ok()?;
+    Some(i32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+#[test]
+fn processors_wake_within_a_bound_for_as_long_as_the_server_runs() {
+    let Some(before) = waking_us() else {
+        eprintln!("skipped: /dev/cpu_dma_latency is not there, or takes another user");
+        return;
+    };
+    let mut server = Server::dev(&["--wake-us", "7"]);
+    assert_eq!(waking_us(), Some(before.min(7)));
+    server.terminate();
+    assert_eq!(waking_us(), Some(before));
+}
