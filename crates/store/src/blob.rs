@@ -54,7 +54,7 @@ impl BlobHash {
 
 /// Smaller content is kept as it is.
 const PACKED_MIN: usize = 512;
-/// Larger content of a step is kept as it is.
+/// Larger content of a step is kept as it is, unless a part of it shrinks to a quarter.
 const PACKED_IN_STEP_MAX: usize = 128 << 10;
 /// Bytes that are tried before all are.
 const SAMPLE: usize = 16 << 10;
@@ -72,14 +72,15 @@ pub(crate) struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     /// What came with a step, which somebody waits for. What is large there is a memory image, which
-    /// the runtime has compressed, or is not worth the wait; for the rest LZ4 takes a tenth of the
-    /// time.
+    /// the runtime has compressed, or text that is soon compressed or not worth the wait; for the rest
+    /// LZ4 takes a tenth of the time.
     pub(crate) fn of_item(item: &'a ExecutionCommit) -> Vec<(BlobHash, Self)> {
         item.blobs
             .iter()
             .map(|(hash, bytes)| {
-                let large = bytes.len() > PACKED_IN_STEP_MAX;
-                (*hash, if large { Self::plain(bytes) } else { Self::quick(bytes) })
+                let quick = bytes.len() <= PACKED_IN_STEP_MAX
+                    || block::compress(middle(bytes)).len() < SAMPLE / 4;
+                (*hash, if quick { Self::quick(bytes) } else { Self::plain(bytes) })
             })
             .collect()
     }
@@ -106,9 +107,7 @@ impl<'a> Packed<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         let size_bytes = bytes.len() as u64;
         // Most of what is large and does not shrink shows it in a part.
-        let middle = bytes.len() / 2;
-        let sample = &bytes[middle..bytes.len().min(middle + SAMPLE)];
-        let worth = bytes.len() >= PACKED_MIN && compress(sample).is_some();
+        let worth = bytes.len() >= PACKED_MIN && compress(middle(bytes)).is_some();
         match worth.then(|| compress(bytes)).flatten() {
             Some(packed) => Self { size_bytes, compression: "zstd", content: Cow::Owned(packed) },
             None => Self::plain(bytes),
@@ -146,6 +145,12 @@ impl fmt::Debug for BlobHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BlobHash({self})")
     }
+}
+
+/// Some of it, from its middle on.
+fn middle(bytes: &[u8]) -> &[u8] {
+    let middle = bytes.len() / 2;
+    &bytes[middle..bytes.len().min(middle + SAMPLE)]
 }
 
 /// A frame of `bytes`, where it is smaller by an eighth or more.
@@ -194,5 +199,21 @@ mod tests {
             }
         }
         assert!(Packed::unpack("lzma", 9, b"tomorrow").is_err());
+    }
+
+    #[test]
+    fn what_is_large_in_a_step_is_packed_only_where_that_is_soon_done() {
+        let large = PACKED_IN_STEP_MAX + 1;
+        let mut word: u64 = 1;
+        let mut noise = || {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            word.to_be_bytes()[0]
+        };
+        let noise: Vec<u8> = (0..large).map(|_| noise()).collect();
+        let mut commit = ExecutionCommit::new(model::ExecutionId(1), crate::Revision(0));
+        commit.blobs = [noise, vec![7; large]].map(|bytes| (BlobHash::quick(&bytes), bytes)).into();
+        let packed = Packed::of_item(&commit);
+        let compressions: Vec<_> = packed.iter().map(|(_, packed)| packed.compression).collect();
+        assert_eq!(compressions, ["none", "lz4"]);
     }
 }

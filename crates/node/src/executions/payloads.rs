@@ -57,7 +57,7 @@ impl<'a> StepPayloads<'a> {
         if bytes.len() <= inline_max {
             return Payload::Inline(bytes);
         }
-        let hash = BlobHash::of(&bytes).0;
+        let hash = BlobHash::quick(&bytes).0;
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.made.insert(hash, bytes);
         Payload::Stored { hash, len }
