@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::take;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,6 +27,8 @@ const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
 /// A hundredth of memory's: a disk is so much cheaper.
 const STORAGE_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 2_000);
 const TRANSITION_PRICE_DEFAULT: Amount = Amount(PICO_PER_MICRO / 1_000);
+
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4566);
 
 /// The data directory where none is stated.
 pub(crate) const DATA_DEFAULT: &str = "fermata-data";
@@ -188,7 +190,6 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
         bail!("no policy {policy:?}; there are {}", policy::NAMES.join(", "));
     }
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
-    let listen = args.listen.or(file.listen);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
     let coding = parse_coding(args.swap_coding.or(file.swap_coding).as_deref())?;
@@ -202,7 +203,7 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
     let naming =
         Naming::new(node, advertise.as_deref(), args.lease_seconds.or(file.lease_seconds))?;
     Ok(Config {
-        listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4566))),
+        listen: args.listen.or(file.listen).unwrap_or(LISTEN_DEFAULT),
         naming,
         clock_ahead: Duration::from_millis(args.clock_ahead_ms),
         store: Address::parse(args.store.or(file.store).as_deref(), &data)?,
