@@ -88,6 +88,27 @@ const OPTIMIZED: &[(&str, &[&str])] = &[
     ("states", &["startExecution"]),
 ];
 
+/// Of these, what has jobs whose end can be waited for.
+const WITH_JOBS: [&str; 14] = [
+    "athena",
+    "batch",
+    "bedrock",
+    "codebuild",
+    "databrew",
+    "ecs",
+    "eks",
+    "elasticmapreduce",
+    "emr-containers",
+    "emr-serverless",
+    "glue",
+    "mediaconvert",
+    "sagemaker",
+    "states",
+];
+/// Of these, what can hand a token on.
+const WITH_CALLBACKS: [&str; 9] =
+    ["apigateway", "bedrock", "ecs", "eks", "events", "lambda", "sns", "sqs", "states"];
+
 /// Who does the work of a Task state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
@@ -200,6 +221,13 @@ impl Resource {
         }
     }
 
+    /// Whether its work ends when somebody presents a token.
+    #[must_use]
+    pub const fn waits_for_token(&self) -> bool {
+        matches!(self.pattern(), Pattern::Callback)
+            || matches!(self.integration, Integration::Activity { .. })
+    }
+
     /// When a state that calls it goes on.
     #[must_use]
     pub const fn pattern(&self) -> Pattern {
@@ -258,7 +286,12 @@ fn service_call(rest: &str) -> Option<Integration> {
         }
         Sdk::Optimized => {
             OPTIMIZED.iter().any(|(name, actions)| *name == service && actions.contains(&action))
-                && (pattern != Pattern::Sync2 || matches!(service, "states" | "elasticmapreduce"))
+                && match pattern {
+                    Pattern::RequestResponse => true,
+                    Pattern::Sync => WITH_JOBS.contains(&service),
+                    Pattern::Sync2 => matches!(service, "states" | "elasticmapreduce"),
+                    Pattern::Callback => WITH_CALLBACKS.contains(&service),
+                }
         }
     };
     known.then(|| Integration::Service {

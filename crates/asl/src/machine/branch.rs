@@ -7,7 +7,7 @@ use model::Timestamp;
 use model::suspend::OpId;
 use serde_json::{Map as Object, Value, json};
 
-use super::map::MapPhase;
+use super::map::{Item, MapPhase, Source};
 use super::map_run::MapRunPhase;
 use super::parallel::ParallelPhase;
 use super::task::TaskPhase;
@@ -133,17 +133,21 @@ impl Machine {
     pub(super) fn context(
         &self,
         id: BranchId,
-        item: Option<(u32, &Value)>,
+        item: Option<Item<'_>>,
         token: Option<&str>,
     ) -> Value {
         let mut context = match &self.settings.context {
             Some(given) => given.clone(),
             None => self.own_context(id),
         };
-        let inherited = self.item_of(id);
-        if let Some((index, value)) = item.or(inherited) {
-            let item = json!({ "Index": index, "Value": value });
-            context.insert("Map".to_owned(), json!({ "Item": item }));
+        if let Some(item) = item.or_else(|| self.item_of(id)) {
+            let mut shown = Object::new();
+            shown.insert("Index".to_owned(), item.index.into());
+            if let Some(key) = item.key() {
+                shown.insert("Key".to_owned(), key.clone());
+            }
+            shown.insert("Value".to_owned(), item.value().clone());
+            context.insert("Map".to_owned(), json!({ "Item": shown }));
         }
         if let Some(token) = token
             && self.settings.context.is_none()
@@ -156,7 +160,7 @@ impl Machine {
     fn own_context(&self, id: BranchId) -> Object<String, Value> {
         let branch = self.branch(id);
         let state = self.definition.state(branch.chart, branch.state);
-        let mut context = facts(&self.facts, &self.input);
+        let mut context = facts(&self.facts, &self.input, self.redriven);
         let mut about =
             json!({ "Name": state.name, "EnteredTime": time::render(branch.entered_at) });
         if state.kind.recovery().is_some() {
@@ -167,18 +171,18 @@ impl Machine {
     }
 
     /// The item of the innermost Map iteration around a branch.
-    fn item_of(&self, mut id: BranchId) -> Option<(u32, &Value)> {
+    fn item_of(&self, mut id: BranchId) -> Option<Item<'_>> {
         loop {
             let branch = self.branch(id);
             if let Some((index, value)) = &branch.item {
-                return Some((*index, value.value()));
+                return Some(Item { index: *index, whole: value.value(), of: Source::Array });
             }
             id = branch.parent?.0;
         }
     }
 }
 
-fn facts(facts: &Facts, input: &Document) -> Object<String, Value> {
+fn facts(facts: &Facts, input: &Document, redriven: Option<Timestamp>) -> Object<String, Value> {
     let mut execution = json!({
         "Id": facts.execution_arn,
         "Input": input.value(),
@@ -188,6 +192,9 @@ fn facts(facts: &Facts, input: &Document) -> Object<String, Value> {
     });
     if let Some(count) = facts.redrive_count {
         execution["RedriveCount"] = count.into();
+    }
+    if let Some(at) = redriven {
+        execution["RedriveTime"] = time::render(at).into();
     }
     let machine = json!({ "Id": facts.machine_arn, "Name": facts.machine_name });
     let mut context = Object::new();

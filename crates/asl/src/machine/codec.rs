@@ -11,7 +11,7 @@ use model::Timestamp;
 use model::suspend::OpId;
 
 use super::branch::{Branch, BranchId, Phase};
-use super::map::MapPhase;
+use super::map::{MapPhase, Source};
 use super::map_run::MapRunPhase;
 use super::parallel::ParallelPhase;
 use super::results::{Chunk, Results};
@@ -22,7 +22,10 @@ use crate::definition::{ChartId, Definition, StateId};
 use crate::document::Document;
 use crate::env::Random;
 
+/// The format of most machines.
 const VERSION: u8 = 1;
+/// The format of those that have something in addition at their end.
+const VERSION_WITH_MORE: u8 = 2;
 /// A document of so many bytes is a part.
 const PART_BYTES_MIN: usize = 2_048;
 
@@ -70,7 +73,8 @@ impl Machine {
         let mut body = Writer::default();
         self.write(&mut body);
         let Writer { bytes: body, documents, .. } = body;
-        let mut head = Writer { bytes: vec![VERSION], ..Writer::default() };
+        let version = if self.has_more() { VERSION_WITH_MORE } else { VERSION };
+        let mut head = Writer { bytes: vec![version], ..Writer::default() };
         let (mut parts, mut live) = (Vec::new(), BTreeSet::new());
         head.number(documents.len() as u64);
         for document in &documents {
@@ -116,6 +120,21 @@ impl Machine {
             write_role(w, op.role);
         }
         w.maybe(self.end.as_ref(), write_end);
+        if self.has_more() {
+            w.maybe(self.redriven.as_ref(), |w, at| w.number(at.0));
+            let runs: Vec<BranchId> = self.runs_of_objects().collect();
+            w.list(&runs, |w, id| w.number(id.0));
+        }
+    }
+
+    /// Whether there is something that the first format has no place for.
+    fn has_more(&self) -> bool {
+        self.redriven.is_some() || self.runs_of_objects().next().is_some()
+    }
+
+    fn runs_of_objects(&self) -> impl Iterator<Item = BranchId> + '_ {
+        let is_one = |branch: &Branch| matches!(&branch.phase, Phase::MapRun(run) if run.source == Source::Object);
+        self.branches.iter().filter(move |(_, branch)| is_one(branch)).map(|(id, _)| *id)
     }
 
     /// The machine as it was encoded. Its definition and settings are not part of the bytes.
@@ -130,7 +149,7 @@ impl Machine {
     ) -> Result<Self, DecodeError> {
         let mut r = Reader { bytes, documents: Vec::new() };
         let version = r.byte()?;
-        if version != VERSION {
+        if !matches!(version, VERSION | VERSION_WITH_MORE) {
             return Err(DecodeError::Version(version));
         }
         for _ in 0..r.count()? {
@@ -138,9 +157,23 @@ impl Machine {
             r.documents.push(document);
         }
         let next_part = r.number()?;
-        let machine = read_machine(&mut r, definition, settings, next_part)?;
+        let mut machine = read_machine(&mut r, definition, settings, next_part)?;
+        if version == VERSION_WITH_MORE {
+            read_more(&mut r, &mut machine)?;
+        }
         if r.bytes.is_empty() { Ok(machine) } else { Err(DecodeError::Damaged) }
     }
+}
+
+fn read_more(r: &mut Reader<'_>, machine: &mut Machine) -> Result<(), DecodeError> {
+    machine.redriven = r.maybe(|r| r.number().map(Timestamp))?;
+    for id in r.list(|r| r.number().map(BranchId))? {
+        match machine.branches.get_mut(&id).map(|branch| &mut branch.phase) {
+            Some(Phase::MapRun(run)) => run.source = Source::Object,
+            _ => return Err(DecodeError::Damaged),
+        }
+    }
+    Ok(())
 }
 
 fn read_document(r: &mut Reader<'_>, parts: &dyn Parts) -> Result<Document, DecodeError> {
@@ -202,6 +235,7 @@ fn read_machine(
         next_part,
         random,
         end,
+        redriven: None,
         now: Timestamp::default(),
         ready: VecDeque::new(),
         timed_out: Vec::new(),
@@ -382,6 +416,7 @@ fn read_run(r: &mut Reader<'_>) -> Result<MapRunPhase, DecodeError> {
         arn: r.text()?,
         label: r.text()?,
         items: r.document()?,
+        source: Source::Array,
         effective: r.document()?,
         batches: r.maybe(|r| r.list(Reader::small))?,
         children: r.size()?,

@@ -13,6 +13,8 @@ use crate::jsonata;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Array,
+    /// What a distributed Map state takes as items: an array, or an object.
+    Items,
     Boolean,
     Number,
     Text,
@@ -21,7 +23,7 @@ pub(super) enum Wanted {
 impl Wanted {
     const fn name(self) -> &'static str {
         match self {
-            Self::Array => "array",
+            Self::Array | Self::Items => "array",
             Self::Boolean => "boolean",
             Self::Number => "number",
             Self::Text => "string",
@@ -31,6 +33,7 @@ impl Wanted {
     fn is(self, value: &Value) -> bool {
         match self {
             Self::Array => value.is_array(),
+            Self::Items => value.is_array() || value.is_object(),
             Self::Boolean => value.is_boolean(),
             Self::Number => value.is_number(),
             Self::Text => value.is_string(),

@@ -6,6 +6,7 @@ use serde_json::{Map as Object, Value, json};
 
 use super::Machine;
 use super::branch::{BranchId, Wanted};
+use super::map::Item;
 use super::recover::Failure;
 use crate::definition::{Catcher, Fail, Flow, Language, PathField, ResultPath, State};
 use crate::document::Document;
@@ -54,7 +55,7 @@ pub(super) struct Sees<'v> {
     pub(super) result: Option<&'v Value>,
     pub(super) error: Option<&'v Value>,
     /// The item that an item selector is about.
-    pub(super) item: Option<(u32, &'v Value)>,
+    pub(super) item: Option<Item<'v>>,
     pub(super) token: Option<&'v str>,
 }
 

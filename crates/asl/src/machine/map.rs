@@ -1,6 +1,6 @@
 //! Map states, and their iterations where they are inline.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Machine;
 use super::branch::{BranchId, Phase};
@@ -12,6 +12,40 @@ use crate::document::Document;
 use crate::env::{ErrorName, EvalError};
 use crate::history::{Details, EventKind};
 use crate::jsonata;
+
+/// What the items of a Map state are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The elements of an array.
+    Array,
+    /// The fields of an object, each as its `Key` and `Value`.
+    Object,
+}
+
+/// One item of a Map state.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'v> {
+    pub(super) index: u32,
+    /// What an iteration works on where nothing selects.
+    pub(super) whole: &'v Value,
+    pub(super) of: Source,
+}
+
+impl<'v> Item<'v> {
+    pub(super) fn key(&self) -> Option<&'v Value> {
+        match self.of {
+            Source::Array => None,
+            Source::Object => self.whole.get("Key"),
+        }
+    }
+
+    pub(super) fn value(&self) -> &'v Value {
+        match self.of {
+            Source::Array => self.whole,
+            Source::Object => self.whole.get("Value").unwrap_or(&Value::Null),
+        }
+    }
+}
 
 /// Iterations under way.
 #[derive(Debug)]
@@ -38,14 +72,14 @@ impl Machine {
             self.begin_reading(id, state, map, reader, effective);
             return;
         }
-        let items = match self.items(id, state, map, &effective) {
-            Ok(items) => items,
+        let (items, source) = match self.items(id, state, map, &effective) {
+            Ok(found) => found,
             Err(error) => return self.broke(id, error),
         };
         let length = items.value().as_array().map_or(0, Vec::len);
         self.note(id, EventKind::MapStateStarted, Details::new().with("length", length));
         if map.distributed.is_some() {
-            self.begin_run(id, state, map, effective, items);
+            self.begin_run(id, map, effective, (items, source));
             return;
         }
         let limit = self.settings.inline_concurrency_max;
@@ -91,41 +125,52 @@ impl Machine {
         }
     }
 
+    /// The items, and what they were taken from: of an inline Map state that is always an array.
     fn items(
         &mut self,
         id: BranchId,
         state: &State,
         map: &Map,
         effective: &Document,
-    ) -> Result<Document, EvalError> {
-        match &map.items {
+    ) -> Result<(Document, Source), EvalError> {
+        let takes_objects = map.distributed.is_some();
+        let (items, path) = match &map.items {
             Some(Items::Path(path)) => {
                 let sees = Sees { input: Some(effective.value()), ..Sees::default() };
                 let items = self.with_env(id, sees, |env| path.query(env)).map(Document::new)?;
                 self.inspect(|inspection| inspection.after_items_path = Some(items.clone()));
-                if items.value().is_array() {
-                    return Ok(items);
-                }
-                let shown = path.as_str().replacen("$$", "$", 1);
-                Err(runtime(format!("Reference path \"{shown}\" must point to array.")))
+                (items, path.as_str().replacen("$$", "$", 1))
             }
             Some(Items::Template(Value::String(text))) => {
                 let source = jsonata::unwrap(text).unwrap_or(text);
-                self.query_of(id, "Items", source, Wanted::Array, Sees::default())
-                    .map(Document::new)
+                let wanted = if takes_objects { Wanted::Items } else { Wanted::Array };
+                let items = self.query_of(id, "Items", source, wanted, Sees::default())?;
+                (items.into(), "$".to_owned())
             }
             Some(Items::Template(items)) => {
-                self.fill(id, Language::Jsonata, items, "Items", Sees::default())
+                let items = self.fill(id, Language::Jsonata, items, "Items", Sees::default())?;
+                (items, "$".to_owned())
             }
-            None if effective.value().is_array() => Ok(effective.clone()),
-            None => match state.language {
-                Language::Jsonata => Err(EvalError::new(
-                    ErrorName::QueryEvaluationError,
-                    format!("Map state input must be an array but was: {}", effective.text()),
-                )),
-                Language::JsonPath => Err(runtime("Reference path \"$\" must point to array.")),
-            },
+            None => (effective.clone(), "$".to_owned()),
+        };
+        match items.value() {
+            Value::Array(_) => return Ok((items, Source::Array)),
+            Value::Object(fields) if takes_objects => {
+                let pair = |(key, value)| json!({ "Key": key, "Value": value });
+                let pairs: Value = fields.iter().map(pair).collect();
+                return Ok((pairs.into(), Source::Object));
+            }
+            _ => {}
         }
+        Err(match state.language {
+            Language::Jsonata => EvalError::new(
+                ErrorName::QueryEvaluationError,
+                format!("Map state input must be an array but was: {}", items.text()),
+            ),
+            Language::JsonPath => {
+                runtime(format!("Reference path \"{path}\" must point to array."))
+            }
+        })
     }
 
     /// What one iteration works on.
@@ -135,9 +180,9 @@ impl Machine {
         state: &State,
         map: &Map,
         effective: &Document,
-        item: (u32, &Value),
+        item: Item<'_>,
     ) -> Result<Document, EvalError> {
-        let Some(selector) = &map.item_selector else { return Ok(item.1.clone().into()) };
+        let Some(selector) = &map.item_selector else { return Ok(item.whole.clone().into()) };
         let sees = Sees { input: Some(effective.value()), item: Some(item), ..Sees::default() };
         self.fill(id, state.language, selector, map.selector_field, sees)
     }
@@ -153,7 +198,8 @@ impl Machine {
         let (items, effective) = (phase.items.clone(), phase.effective.clone());
         let slot = u32::try_from(index).unwrap_or(u32::MAX);
         let item = &items.value()[index];
-        let input = match self.item_input(id, state, map, &effective, (slot, item)) {
+        let one = Item { index: slot, whole: item, of: Source::Array };
+        let input = match self.item_input(id, state, map, &effective, one) {
             Ok(input) => input,
             Err(error) => return self.broke(id, error),
         };

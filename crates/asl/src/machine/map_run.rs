@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::branch::{BranchId, Phase};
 use super::flow::Sees;
+use super::map::{Item, Source};
 use super::recover::Failure;
 use super::results::Results;
 use super::{Machine, Role, Turn, World};
@@ -23,6 +24,7 @@ pub(super) struct MapRunPhase {
     pub(super) label: String,
     /// An array, once it was read.
     pub(super) items: Document,
+    pub(super) source: Source,
     pub(super) effective: Document,
     /// For each child the first item that is not its any more; none without batches.
     pub(super) batches: Option<Vec<u32>>,
@@ -171,16 +173,16 @@ impl Machine {
     pub(super) fn begin_run(
         &mut self,
         id: BranchId,
-        _state: &State,
         map: &Map,
         effective: Document,
-        items: Document,
+        (items, source): (Document, Source),
     ) {
         let mut phase = match self.new_run(id, map, effective) {
             Ok(phase) => phase,
             Err(error) => return self.broke(id, error),
         };
         phase.items = items;
+        phase.source = source;
         self.note_run_started(id, phase);
         self.begin_children(id);
     }
@@ -225,6 +227,7 @@ impl Machine {
             arn,
             label,
             items: json!([]).into(),
+            source: Source::Array,
             effective,
             batches: None,
             children: 0,
@@ -324,17 +327,21 @@ impl Machine {
             None => Ok(u64::MAX),
             Some(dynamic) => self.count_field(id, field, dynamic, effective.value()),
         };
+        let of = match &self.branch(id).phase {
+            Phase::MapRun(phase) => phase.source,
+            _ => Source::Array,
+        };
         let items_max = limit("MaxItemsPerBatch", batcher.max_items.as_ref())?.max(1);
         let bytes_max = limit("MaxInputBytesPerBatch", batcher.max_bytes.as_ref())?;
         let items = items.value().as_array().map_or(&[][..], Vec::as_slice);
         let mut ends = Vec::new();
         let (mut in_batch, mut bytes) = (0u64, 0u64);
-        for (index, item) in (0u32..).zip(items) {
+        for (index, whole) in (0u32..).zip(items) {
             let size = match batcher.max_bytes {
                 None => 0,
                 Some(_) => {
-                    let input =
-                        self.item_input(id, run.state, run.map, effective, (index, item))?;
+                    let item = Item { index, whole, of };
+                    let input = self.item_input(id, run.state, run.map, effective, item)?;
                     input.text().len() as u64 + 1
                 }
             };
@@ -360,7 +367,8 @@ impl Machine {
         let Phase::MapRun(phase) = &self.branch(id).phase else { return Ok(json!(null).into()) };
         let input = |at: usize| {
             let slot = u32::try_from(at).unwrap_or(u32::MAX);
-            let item = (slot, &phase.items.value()[at]);
+            let whole = &phase.items.value()[at];
+            let item = Item { index: slot, whole, of: phase.source };
             self.item_input(id, run.state, run.map, &phase.effective, item)
         };
         let Some(ends) = &phase.batches else { return input(index) };
@@ -599,6 +607,7 @@ mod tests {
             arn: String::new(),
             label: String::new(),
             items: Value::Null.into(),
+            source: Source::Array,
             effective: Value::Null.into(),
             batches: None,
             children: 10,

@@ -55,6 +55,8 @@ pub struct Settings {
     pub inline_concurrency_max: usize,
     /// Child executions of a distributed Map state that run at the same time.
     pub distributed_concurrency_max: usize,
+    /// Seconds that an execution may take, whatever its `TimeoutSeconds` says.
+    pub seconds_max: Option<u64>,
     /// `region` of the events about tasks.
     pub region: String,
     /// Whether to collect what TestState shows.
@@ -72,6 +74,7 @@ impl Default for Settings {
             transitions_per_step: limits::ASL_TRANSITIONS_PER_STEP,
             inline_concurrency_max: limits::ASL_INLINE_CONCURRENCY_MAX,
             distributed_concurrency_max: limits::ASL_DISTRIBUTED_CONCURRENCY_MAX,
+            seconds_max: None,
             region: "us-east-1".to_owned(),
             inspect: false,
             context: None,
@@ -149,6 +152,8 @@ pub struct Machine {
     next_part: u64,
     random: Random,
     end: Option<End>,
+    /// When it was redriven, the last time.
+    redriven: Option<Timestamp>,
     // Of the step under way only.
     now: Timestamp,
     ready: VecDeque<BranchId>,
@@ -215,6 +220,7 @@ impl Machine {
             next_part: 1,
             random: Random::new(start.seed),
             end: None,
+            redriven: None,
             now: world.now,
             ready: VecDeque::new(),
             timed_out: Vec::new(),
@@ -226,18 +232,22 @@ impl Machine {
             .data("input", &machine.input)
             .with("roleArn", machine.facts.role_arn.clone());
         machine.record(0, EventKind::ExecutionStarted, details);
-        if start.chart == ChartId(0)
-            && let Some(seconds) = machine.definition.timeout_seconds
-        {
-            let at = world.now + std::time::Duration::from_secs(seconds);
-            machine.timer(None, Role::Deadline, at);
-        }
+        machine.set_deadline();
         let chart = machine.chart;
         let input = machine.input.clone();
         machine.add_branch(None, chart, input, 0);
         machine.run(world);
         let turn = machine.finish();
         (machine, turn)
+    }
+
+    /// Begins the time that the whole may take. A child of a map run has none of its own in a definition.
+    fn set_deadline(&mut self) {
+        let own = self.definition.timeout_seconds.filter(|_| self.chart == ChartId(0));
+        if let Some(seconds) = own.into_iter().chain(self.settings.seconds_max).min() {
+            let at = self.now + std::time::Duration::from_secs(seconds);
+            self.timer(None, Role::Deadline, at);
+        }
     }
 
     /// Takes what happened and goes as far as it can.

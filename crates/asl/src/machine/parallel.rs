@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Machine;
 use super::branch::{BranchId, Phase};
+use super::recover::Failure;
 use crate::definition::{Parallel, State};
 use crate::document::Document;
 use crate::history::{Details, EventKind};
@@ -23,6 +24,10 @@ impl Machine {
             Ok(input) => input,
             Err(error) => return self.broke(id, error),
         };
+        if input.text().len() > self.settings.data_bytes_max {
+            self.failed(id, Failure::input_limit(&state.name));
+            return;
+        }
         let started = self.note(id, EventKind::ParallelStateStarted, Details::new());
         let results = vec![None; parallel.branches.len()];
         self.branch_mut(id).phase = Phase::Parallel(Box::new(ParallelPhase { results }));

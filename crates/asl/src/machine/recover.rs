@@ -36,6 +36,17 @@ impl Failure {
         )
     }
 
+    /// What a state would work on is too large.
+    pub(super) fn input_limit(state: &str) -> Self {
+        Self::of(
+            ErrorName::DataLimitExceeded,
+            format!(
+                "The state/task '{state}' was given an input with a size exceeding the maximum number of bytes \
+                 service limit."
+            ),
+        )
+    }
+
     pub(super) fn is_timeout(&self) -> bool {
         self.error.as_deref() == Some(ErrorName::Timeout.as_str())
     }
@@ -45,7 +56,7 @@ impl Failure {
         self.error.is_some()
     }
 
-    fn matches(&self, names: &[String], state: &State) -> bool {
+    fn matches(&self, names: &[String]) -> bool {
         let error = self.error.as_deref().unwrap_or_default();
         // Errors of the interpreter itself can not be caught, whatever is named.
         if error == ErrorName::Runtime.as_str() {
@@ -55,9 +66,8 @@ impl Failure {
             name == "States.ALL"
                 || name == error
                 || self.alias.is_some_and(|alias| alias.as_str() == name)
-                || (name == "States.TaskFailed"
-                    && matches!(state.kind, Kind::Task(_))
-                    && !self.is_timeout())
+                // A wildcard for all but a timeout, also of what failed in a branch or an iteration.
+                || (name == "States.TaskFailed" && !self.is_timeout())
         })
     }
 }
@@ -83,7 +93,7 @@ impl Machine {
             return;
         };
         let matching =
-            recovery.retriers.iter().position(|retrier| failure.matches(&retrier.errors, state));
+            recovery.retriers.iter().position(|retrier| failure.matches(&retrier.errors));
         if let Some(index) = matching {
             let retrier = &recovery.retriers[index];
             let used = branch.retries.get(index).copied().unwrap_or(u32::MAX);
@@ -93,7 +103,7 @@ impl Machine {
             }
         }
         let matching =
-            recovery.catchers.iter().position(|catcher| failure.matches(&catcher.errors, state));
+            recovery.catchers.iter().position(|catcher| failure.matches(&catcher.errors));
         let Some(index) = matching else {
             self.note_failed(id, state);
             self.branch_failed(id, failure);

@@ -1,4 +1,4 @@
-//! Going on after a failure: what ran out of time is done again.
+//! Going on after a failure: what ran out of time is done again, and what a worker said had failed.
 
 use model::suspend::OpId;
 
@@ -6,39 +6,48 @@ use super::branch::Phase;
 use super::{Machine, Op, Role, Turn, World};
 
 impl Machine {
-    /// Before a turn that failed is taken again: states whose time limit is among `fired` are tried
-    /// from their beginning, and the limit of the whole begins anew. What is left of `fired` is still
-    /// to be told.
-    pub fn redrive(&mut self, fired: &mut Vec<OpId>, world: &World<'_>) -> Turn {
+    /// Before a turn that failed is taken again: of tasks whose time limit or work is among `fired`, those
+    /// that wait for a token are tried from their beginning, and the limits of others, whose calls are made
+    /// again, begin anew. So does the limit of the whole, and retries are counted from 0. What is left of
+    /// `fired` is still to be told. The context object tells of the redrive, that it is the `count`th.
+    pub fn redrive(&mut self, count: u32, fired: &mut Vec<OpId>, world: &World<'_>) -> Turn {
         self.now = world.now;
         self.transitions = 0;
-        let limits: Vec<(OpId, Op)> = fired
+        if let Some(shown) = &mut self.facts.redrive_count {
+            *shown = count;
+            self.redriven = Some(self.now);
+        }
+        let begun_again: Vec<(OpId, Op)> = fired
             .iter()
             .filter_map(|op| Some((*op, *self.ops.get(op)?)))
             .filter(|(_, op)| {
-                matches!(op.role, Role::TaskTimeout | Role::TaskHeartbeat | Role::Deadline)
+                let of_task = [Role::Task, Role::TaskTimeout, Role::TaskHeartbeat];
+                of_task.contains(&op.role) || op.role == Role::Deadline
             })
             .collect();
-        fired.retain(|op| limits.iter().all(|(limit, _)| limit != op));
-        for (op, Op { branch, role }) in limits {
-            self.ops.remove(&op);
-            let Some(id) = branch else {
-                if let (Role::Deadline, Some(seconds)) = (role, self.definition.timeout_seconds) {
-                    let at = self.now + std::time::Duration::from_secs(seconds);
-                    self.timer(None, Role::Deadline, at);
-                }
-                continue;
-            };
+        fired.retain(|op| begun_again.iter().all(|(begun, _)| begun != op));
+        let deadline = self.ops.iter().find(|(_, op)| op.role == Role::Deadline).map(|(op, _)| *op);
+        if let Some(deadline) = deadline {
+            self.drop_op(deadline);
+            self.set_deadline();
+        }
+        for branch in self.branches.values_mut() {
+            branch.retry_count = 0;
+            branch.retries.fill(0);
+        }
+        for (_, Op { branch, role }) in begun_again {
+            let Some(id) = branch else { continue };
             let Phase::Task(task) = &self.branch(id).phase else { continue };
             let (work, timers) = (task.op, task.timers());
-            self.drop_op(work);
             for timer in timers {
                 self.drop_op(timer);
             }
-            let branch = self.branch_mut(id);
-            branch.phase = Phase::Retrying;
-            branch.retry_count = 0;
-            branch.retries.fill(0);
+            if role != Role::Task && !self.resource(id).waits_for_token() {
+                self.limit_again(id);
+                continue;
+            }
+            self.drop_op(work);
+            self.branch_mut(id).phase = Phase::Retrying;
             self.ready.push_back(id);
         }
         self.run(world);

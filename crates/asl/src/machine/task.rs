@@ -10,7 +10,7 @@ use super::flow::Sees;
 use super::recover::Failure;
 use super::{Machine, Role, World};
 use crate::ask::{Ask, Failed, TaskAsk};
-use crate::definition::{Integration, Pattern, Resource, State, Task};
+use crate::definition::{Integration, Kind, Pattern, Resource, State, Task};
 use crate::document::Document;
 use crate::env::{ErrorName, EvalError};
 use crate::history::{Details, EventKind};
@@ -53,6 +53,9 @@ impl Machine {
     ) {
         let op = self.reserve();
         match self.prepare_task(id, state, task, op, world) {
+            Ok(ask) if ask.input.text().len() > self.settings.data_bytes_max => {
+                self.failed(id, Failure::input_limit(&state.name));
+            }
             Ok(ask) => self.schedule_task(id, op, ask),
             Err(error) => self.broke(id, error),
         }
@@ -69,13 +72,7 @@ impl Machine {
         let effective = self.effective_input(id, state)?;
         let token = (task.resource.pattern() == Pattern::Callback).then(|| (world.token)(op));
         let input = self.arguments(id, state, &effective, token.as_deref())?;
-        let seconds = |field: &str, dynamic: Option<&_>| -> Result<Option<Duration>, EvalError> {
-            let Some(dynamic) = dynamic else { return Ok(None) };
-            let seconds = self.count_field(id, field, dynamic, effective.value())?;
-            Ok(Some(Duration::from_secs(seconds)))
-        };
-        let timeout = seconds("TimeoutSeconds", task.timeout.as_ref())?;
-        let heartbeat = seconds("HeartbeatSeconds", task.heartbeat.as_ref())?;
+        let [timeout, heartbeat] = self.limits(id, task, &effective)?;
         let credentials = match &task.credentials {
             None => None,
             Some(wanted) => {
@@ -93,6 +90,46 @@ impl Machine {
             heartbeat,
             attempt: self.branch(id).retry_count,
         })
+    }
+
+    /// `TimeoutSeconds` and `HeartbeatSeconds`.
+    fn limits(
+        &self,
+        id: BranchId,
+        task: &Task,
+        effective: &Document,
+    ) -> Result<[Option<Duration>; 2], EvalError> {
+        let seconds = |field: &str, dynamic: Option<&_>| -> Result<Option<Duration>, EvalError> {
+            let Some(dynamic) = dynamic else { return Ok(None) };
+            let seconds = self.count_field(id, field, dynamic, effective.value())?;
+            Ok(Some(Duration::from_secs(seconds)))
+        };
+        let timeout = seconds("TimeoutSeconds", task.timeout.as_ref())?;
+        Ok([timeout, seconds("HeartbeatSeconds", task.heartbeat.as_ref())?])
+    }
+
+    /// Limits of a task under way, from now on.
+    fn limit(&mut self, id: BranchId, op: OpId, [timeout, heartbeat]: [Option<Duration>; 2]) {
+        let timeout =
+            timeout.map(|limit| self.timer(Some(id), Role::TaskTimeout, self.now + limit));
+        let heartbeat = heartbeat.map(|limit| Heartbeat {
+            timer: self.timer(Some(id), Role::TaskHeartbeat, self.now + limit),
+            seconds: limit.as_secs(),
+        });
+        self.branch_mut(id).phase = Phase::Task(Box::new(TaskPhase { op, timeout, heartbeat }));
+    }
+
+    /// The limits of a task begin anew.
+    pub(super) fn limit_again(&mut self, id: BranchId) {
+        let definition = std::sync::Arc::clone(&self.definition);
+        let branch = self.branch(id);
+        let state = definition.state(branch.chart, branch.state);
+        let (Phase::Task(phase), Kind::Task(task)) = (&branch.phase, &state.kind) else { return };
+        let op = phase.op;
+        let limits =
+            self.effective_input(id, state).and_then(|effective| self.limits(id, task, &effective));
+        // They could be computed when the task began.
+        self.limit(id, op, limits.unwrap_or_default());
     }
 
     fn schedule_task(&mut self, id: BranchId, op: OpId, ask: TaskAsk) {
@@ -129,15 +166,9 @@ impl Machine {
                 self.note(id, EventKind::TaskStarted, details);
             }
         }
-        let (timeout, heartbeat) = (ask.timeout, ask.heartbeat);
+        let limits = [ask.timeout, ask.heartbeat];
         self.ask_as(op, Some(id), Role::Task, Ask::Task(Box::new(ask)));
-        let timeout =
-            timeout.map(|limit| self.timer(Some(id), Role::TaskTimeout, self.now + limit));
-        let heartbeat = heartbeat.map(|limit| Heartbeat {
-            timer: self.timer(Some(id), Role::TaskHeartbeat, self.now + limit),
-            seconds: limit.as_secs(),
-        });
-        self.branch_mut(id).phase = Phase::Task(Box::new(TaskPhase { op, timeout, heartbeat }));
+        self.limit(id, op, limits);
     }
 
     pub(super) fn task_started(&mut self, id: BranchId, worker: Option<String>) {
@@ -233,10 +264,10 @@ impl Machine {
         }
     }
 
-    fn resource(&self, id: BranchId) -> Resource {
+    pub(super) fn resource(&self, id: BranchId) -> Resource {
         let branch = self.branch(id);
         match &self.definition.state(branch.chart, branch.state).kind {
-            crate::definition::Kind::Task(task) => task.resource.clone(),
+            Kind::Task(task) => task.resource.clone(),
             _ => unreachable!("a task is under way in Task states only"),
         }
     }

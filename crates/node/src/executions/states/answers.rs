@@ -44,20 +44,24 @@ impl Under<'_> {
             }
             return inputs;
         }
-        // What ran out of time before a redrive is done again, and not told a second time.
+        // What ran out of time before a redrive is done again, and not told a second time; so is what the
+        // holder of its token said had failed.
         let mut fired: Vec<OpId> = Vec::new();
-        for (op, _) in resolved.iter().filter(|(op, _)| !self.turn.dealt.contains(op)) {
-            if let Some((op, Slot::Work)) = Slot::read(*op)
-                && matches!(
-                    self.run.machine.purpose(op),
-                    Some(Purpose::Timer | Purpose::Heartbeat(_))
-                )
-            {
+        for (op, resolution) in resolved.iter().filter(|(op, _)| !self.turn.dealt.contains(op)) {
+            let Some((op, slot)) = Slot::read(*op) else { continue };
+            let begins_again = match (slot, self.run.machine.purpose(op)) {
+                (Slot::Work, Some(Purpose::Timer | Purpose::Heartbeat(_))) => true,
+                (Slot::Token, Some(Purpose::Task(_))) => {
+                    matches!(resolution, Resolution::Failed(_))
+                }
+                _ => false,
+            };
+            if begins_again {
                 fired.push(op);
             }
         }
         let asked = fired.clone();
-        let turn = self.run.machine.redrive(&mut fired, world);
+        let turn = self.run.machine.redrive(self.turn.redrives, &mut fired, world);
         let mut inputs = self.note(turn);
         for (op, resolution) in resolved {
             let again =

@@ -49,10 +49,7 @@ impl Under<'_> {
 
     fn waits_for_token(&self, task: OpId) -> bool {
         match self.run.machine.purpose(task) {
-            Some(Purpose::Task(resource)) => {
-                resource.pattern() == Pattern::Callback
-                    || matches!(resource.integration, Integration::Activity { .. })
-            }
+            Some(Purpose::Task(resource)) => resource.waits_for_token(),
             _ => false,
         }
     }

@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use engine::{Birth, Execution, Input, Orchestrator, Output, Payload, Payloads, Record};
+use engine::{
+    Birth, Execution, Input, Orchestrator, Output, Payload, Payloads, Record, Token, TokenAnswer,
+};
 use model::suspend::{OpId, Resolution};
 use model::{ClassId, ExecutionId, Failure, FailureKind, Timestamp, Version};
 
@@ -91,6 +93,17 @@ impl Run {
         self.go_on(out);
     }
 
+    /// Who has this token says that it failed.
+    fn token_failed(&mut self, token: &str) {
+        let failure = asl::answer::failure(FailureKind::Handler, Some("Refused"), None);
+        let answer = TokenAnswer::Ended(Err(failure));
+        let (tenant, token) = ("t".parse().unwrap(), Token::parse(token).unwrap());
+        let mut out = Vec::new();
+        let input = Input::Token { tenant, token, answer };
+        assert_eq!(self.execution.step(Timestamp(1), input, &mut out), engine::Verdict::Applied);
+        self.go_on(out);
+    }
+
     /// The call of that function, once.
     fn call_of(&mut self, function: &str) -> engine::Call {
         let at = self.calls.iter().position(|call| call.function == function);
@@ -153,4 +166,30 @@ fn what_failed_after_the_fatal_one_is_done_again() {
     let both = [a.op, b.op];
     run.ends(vec![(a, broken()), (b, broken())]);
     assert_eq!(run.redrive(), both);
+}
+
+#[test]
+fn a_task_that_its_token_failed_begins_again_with_another_token() {
+    let definition = r#"{"StartAt":"T","States":{"T":{"Type":"Task","End":true,
+        "Resource":"arn:aws:states:::lambda:invoke.waitForTaskToken",
+        "Parameters":{"FunctionName":"f","Payload":{
+            "token.$":"$$.Task.Token","redrives.$":"$$.Execution.RedriveCount"}}}}}"#;
+    let said = |call: &engine::Call| -> (String, u64) {
+        let Payload::Inline(payload) = &call.payload else { panic!("it is small") };
+        let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        (payload["token"].as_str().unwrap().to_owned(), payload["redrives"].as_u64().unwrap())
+    };
+    let mut run = Run::start(definition);
+    for redrives in 0..3 {
+        let call = run.call_of("f");
+        let (token, counted) = said(&call);
+        assert_eq!(counted, redrives);
+        run.ends(vec![(call, Resolution::Ok(b"{}".to_vec().into()))]);
+        run.output = None;
+        run.token_failed(&token);
+        assert!(matches!(run.output, Some(Err(_))), "{:?}", run.output);
+        assert_eq!(run.redrive(), []);
+    }
+    assert!(matches!(run.output, Some(Err(_))), "the last failure is not repeated");
+    assert_eq!(run.call_of("f").function, "f");
 }
