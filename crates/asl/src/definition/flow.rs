@@ -158,10 +158,7 @@ pub(super) fn check_names(reader: &mut Reader, type_name: &str, fields: &Fields<
         let of_this_type =
             other.iter().any(|(kind, names)| *kind == type_name && names.contains(&name));
         if of_this_type {
-            let language = match fields.language {
-                Language::JsonPath => "JSONPath",
-                Language::Jsonata => "JSONata",
-            };
+            let language = fields.language.as_str();
             reader.error(
                 fields.place,
                 format!("Field '{name}' is not supported when 'QueryLanguage' is '{language}'"),

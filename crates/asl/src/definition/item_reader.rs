@@ -14,6 +14,7 @@ pub(super) fn read(reader: &mut Reader, fields: &Fields<'_>) -> Option<super::Re
         Language::JsonPath => "Parameters",
         Language::Jsonata => "Arguments",
     };
+    super::map::check_arguments(reader, &own);
     let arguments = own.get(name).cloned();
     if let Some(arguments) = &arguments {
         template::check(reader, own.language, arguments, &own.at(name));
@@ -77,6 +78,7 @@ impl Default for Config {
 }
 
 fn read_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<Config> {
+    reader.not_in_language(fields, &[(Language::JsonPath, "MaxItemsPath")]);
     let format = match reader.text(fields, "InputType") {
         None => None,
         Some(text) => {
@@ -113,10 +115,20 @@ fn read_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<Config> {
         csv_headers,
         csv_delimiter: delimiter(reader, fields),
         max_items: reader.dynamic(fields, "MaxItems", is_count),
-        items_pointer: reader.text(fields, "ItemsPointer"),
-        manifest_type: reader.text(fields, "ManifestType"),
-        transformation: reader.text(fields, "Transformation"),
+        items_pointer: pointer(reader, fields),
+        manifest_type: reader.one_of(fields, "ManifestType", &["ATHENA_DATA", "S3_INVENTORY"]),
+        transformation: reader.one_of(fields, "Transformation", &["NONE", "LOAD_AND_FLATTEN"]),
     })
+}
+
+/// A JSON pointer.
+fn pointer(reader: &mut Reader, fields: &Fields<'_>) -> Option<String> {
+    let pointer = reader.text(fields, "ItemsPointer")?;
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        let message = format!("Value is not a valid JSON pointer: {pointer}");
+        reader.error(&fields.at("ItemsPointer"), message);
+    }
+    Some(pointer)
 }
 
 fn delimiter(reader: &mut Reader, fields: &Fields<'_>) -> char {

@@ -10,6 +10,7 @@ use super::{
     template,
 };
 
+const NOT_ITEMS: &str = "Value must be an array or a JSONata expression";
 /// Length of a label.
 const LABEL_MAX: usize = 40;
 
@@ -25,6 +26,9 @@ pub(super) fn read(
     let tolerated_percentage = reader.dynamic(fields, "ToleratedFailurePercentage", is_percentage);
     let (item_selector, selector_field) = selector(reader, fields);
     let (processor, child_type) = processor(reader, fields)?;
+    if child_type.is_none() && matches!(items, Some(Items::Template(Value::Object(_)))) {
+        reader.error(&fields.at("Items"), NOT_ITEMS);
+    }
     let distributed = distributed(reader, fields, child_type);
     Some(Map {
         processor,
@@ -56,8 +60,8 @@ fn items(reader: &mut Reader, fields: &Fields<'_>) -> Option<Items> {
         }
         (Language::Jsonata, value) => {
             let is_query = value.as_str().and_then(crate::jsonata::unwrap).is_some();
-            if !is_query && !value.is_array() {
-                reader.error(&place, "Value must be an array or a JSONata expression");
+            if !is_query && !value.is_array() && !value.is_object() {
+                reader.error(&place, NOT_ITEMS);
             }
             template::check(reader, Language::Jsonata, value, &place);
             Some(Items::Template(value.clone()))
@@ -174,6 +178,8 @@ fn batcher(reader: &mut Reader, fields: &Fields<'_>) -> Option<Batcher> {
     let place = fields.at("ItemBatcher");
     let object = reader.object(fields.get("ItemBatcher")?, &place)?;
     let own = Fields { object, place: &place, language: fields.language };
+    let paths = ["MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath"];
+    reader.not_in_language(&own, &paths.map(|name| (Language::JsonPath, name)));
     let batch_input = own.get("BatchInput");
     if let Some(input) = batch_input {
         template::check(reader, own.language, input, &own.at("BatchInput"));
@@ -206,6 +212,7 @@ fn writer(reader: &mut Reader, fields: &Fields<'_>) -> Option<Writer> {
         Language::JsonPath => "Parameters",
         Language::Jsonata => "Arguments",
     };
+    check_arguments(reader, &own);
     let arguments = own.get(name);
     if let Some(arguments) = arguments {
         template::check(reader, own.language, arguments, &own.at(name));
@@ -214,13 +221,7 @@ fn writer(reader: &mut Reader, fields: &Fields<'_>) -> Option<Writer> {
         let place = own.at("WriterConfig");
         let object = reader.object(own.get("WriterConfig")?, &place)?;
         let config = Fields { object, place: &place, language: own.language };
-        let text = reader.text(&config, field)?;
-        if !values.contains(&text.as_str()) {
-            let message =
-                format!("Value is not one of the supported values: [{}]", values.join(", "));
-            reader.error(&config.at(field), message);
-        }
-        Some(text)
+        reader.one_of(&config, field, values)
     };
     Some(Writer {
         resource,
@@ -228,6 +229,12 @@ fn writer(reader: &mut Reader, fields: &Fields<'_>) -> Option<Writer> {
         transformation: config("Transformation", &["NONE", "COMPACT", "FLATTEN"]),
         output_type: config("OutputType", &["JSON", "JSONL"]),
     })
+}
+
+/// Parameters of a reader or a writer have another name in each language.
+pub(super) fn check_arguments(reader: &mut Reader, fields: &Fields<'_>) {
+    let names = [(Language::JsonPath, "Parameters"), (Language::Jsonata, "Arguments")];
+    reader.not_in_language(fields, &names);
 }
 
 pub(super) fn is_count(value: &Value) -> Result<(), String> {

@@ -65,6 +65,17 @@ pub enum Language {
     Jsonata,
 }
 
+impl Language {
+    /// As AWS writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JsonPath => "JSONPath",
+            Self::Jsonata => "JSONata",
+        }
+    }
+}
+
 /// One state.
 #[derive(Clone, Debug)]
 pub struct State {

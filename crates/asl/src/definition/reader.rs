@@ -102,6 +102,22 @@ impl Reader {
         }
     }
 
+    /// One of these words.
+    pub(super) fn one_of(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &str,
+        words: &[&str],
+    ) -> Option<String> {
+        let word = self.text(fields, name)?;
+        if !words.contains(&word.as_str()) {
+            let words = words.join(", ");
+            let message = format!("Value is not one of the supported values: [{words}]");
+            self.error(&fields.at(name), message);
+        }
+        Some(word)
+    }
+
     pub(super) fn array<'d>(&mut self, fields: &Fields<'d>, name: &str) -> Option<&'d Vec<Value>> {
         let value = fields.get(name)?;
         let array = value.as_array();
@@ -162,6 +178,18 @@ impl Reader {
         }
     }
 
+    /// Tells fields that are there in the other language only.
+    pub(super) fn not_in_language(&mut self, fields: &Fields<'_>, names: &[(Language, &str)]) {
+        for (language, name) in names {
+            if *language != fields.language && fields.has(name) {
+                let language = fields.language.as_str();
+                let message =
+                    format!("Field '{name}' is not supported when 'QueryLanguage' is '{language}'");
+                self.error(fields.place, message);
+            }
+        }
+    }
+
     pub(super) fn path(&mut self, text: &str, place: &str) -> Option<Path> {
         let path = Path::parse(text).ok();
         if path.is_none() {
@@ -217,7 +245,15 @@ impl Reader {
         if fields.language == Language::JsonPath {
             self.not_both(fields, name, &path_name);
             if let Some(value) = fields.get(&path_name) {
-                return self.expression(value, &fields.at(&path_name)).map(Dynamic::Expression);
+                let place = fields.at(&path_name);
+                // Only a Fail state takes a call of an intrinsic function there.
+                if !matches!(name, "Error" | "Cause")
+                    && let Some(call) = value.as_str().filter(|text| !text.starts_with('$'))
+                {
+                    self.error(&place, format!("Value is not a valid JSONPath: {call}"));
+                    return None;
+                }
+                return self.expression(value, &place).map(Dynamic::Expression);
             }
         }
         let value = fields.get(name)?;

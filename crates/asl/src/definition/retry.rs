@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::parse::Targets;
 use super::reader::{Fields, Reader};
-use super::{Catcher, Jitter, Recovery, Retrier, flow, state, template};
+use super::{Catcher, Jitter, Language, Recovery, Retrier, flow, state, template};
 
 /// Errors of the language that `ErrorEquals` may name; other names that begin with `States.` are none.
 const RESERVED: [&str; 19] = [
@@ -152,6 +152,8 @@ fn catcher(
     if let Some(assign) = &assign {
         flow::check_assign(reader, assign, &fields.at("Assign"));
     }
+    let of_one = [(Language::JsonPath, "ResultPath"), (Language::Jsonata, "Output")];
+    reader.not_in_language(fields, &of_one);
     let result_path = reader.result_path(fields);
     reader.required(fields, "Next")?;
     let next = reader.text(fields, "Next")?;

@@ -33,7 +33,9 @@ pub(super) fn read(
 }
 
 fn resource(reader: &mut Reader, arn: &str, place: &str) -> Option<Resource> {
-    let Some(resource) = Resource::parse(arn) else {
+    // A Map state reads and writes objects so, a Task state calls `aws-sdk:s3`.
+    let of_maps = |resource: &Resource| resource.event_type() == "s3";
+    let Some(resource) = Resource::parse(arn).filter(|resource| !of_maps(resource)) else {
         let message = if arn.starts_with("arn:") {
             format!(
                 "The resource provided {arn} is not recognized. The value is not a valid resource ARN, or \
