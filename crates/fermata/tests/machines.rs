@@ -6,13 +6,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::Server;
+use support::{Server, aws};
 
 const ECHO: &str = "def handler(event, context):\n    return event\n";
 const FAIL: &str = "def handler(event, context):\n    raise ValueError('no')\n";
@@ -33,25 +31,6 @@ fn server(files: &[(&str, String)]) -> (Server, tempfile::TempDir) {
         server.ok(&["deploy", &file(folder.path(), name, text)]);
     }
     (server, folder)
-}
-
-/// One action of the Step Functions API.
-fn aws(server: &Server, action: &str, body: &Value) -> Result<Value, Value> {
-    let address = server.url().trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).unwrap();
-    let body = body.to_string();
-    let head = format!(
-        "POST / HTTP/1.1\r\nhost: {address}\r\nx-amz-target: AWSStepFunctions.{action}\r\n\
-         content-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
-    if head.starts_with("HTTP/1.1 200") { Ok(body) } else { Err(body) }
 }
 
 fn create(server: &Server, name: &str, definition: &Value) {

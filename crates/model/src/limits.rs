@@ -177,6 +177,10 @@ pub const ASL_ITEMS_BYTES_MAX: usize = 128 << 20;
 pub const ASL_RESULT_FILE_BYTES: usize = 64 << 20;
 /// Bytes of an input, output or result of a state, unless the operator sets another cap.
 pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
+/// Published versions of a state machine.
+pub const STATE_MACHINE_VERSIONS_MAX: usize = 1_000;
+/// Aliases of a state machine.
+pub const STATE_MACHINE_ALIASES_MAX: usize = 100;
 /// Events of one execution of a state machine, unless the operator sets another cap.
 pub const ASL_EVENTS_DEFAULT: u64 = 25_000;
 /// Events of one execution of a state machine where AWS's quotas do not hold.

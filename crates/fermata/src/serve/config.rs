@@ -56,7 +56,6 @@ pub(crate) struct Config {
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_bytes_max: u64,
     pub(crate) wasm_opt: Option<PathBuf>,
-    pub(crate) states_quotas: Quotas,
     pub(crate) dev: bool,
     pub(crate) aws: front::stepfunctions::Settings,
     pub(crate) prices: PriceList,
@@ -226,7 +225,6 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
         record: args.record.or(file.record),
         record_bytes_max: record_max.map_or(limits::RECORDING_BYTES_DEFAULT, |size| size.0),
         wasm_opt: args.wasm_opt.or(file.wasm_opt),
-        states_quotas: quotas(args.states_quotas.or(file.states_quotas).as_deref())?,
         dev: args.dev,
         aws,
         prices: file.classes.map_or_else(|| Ok(PriceList::default()), price_list)?,
@@ -269,6 +267,8 @@ fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions:
     let mut aws = front::stepfunctions::Settings::default();
     let account = args.aws_account.take().or_else(|| file.aws_account.take());
     let region = args.aws_region.take().or_else(|| file.aws_region.take());
+    let wanted = args.states_quotas.take().or_else(|| file.states_quotas.take());
+    aws.quotas = quotas(wanted.as_deref())?;
     aws.account = account.unwrap_or(aws.account);
     aws.region = region.unwrap_or(aws.region);
     aws.outside = outside::Outside {

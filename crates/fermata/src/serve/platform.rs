@@ -89,7 +89,7 @@ pub(crate) fn start(
         account: config.aws.account.clone(),
         region: config.aws.region.clone(),
     };
-    let (quotas, payload_max) = (config.states_quotas, config.payload_bytes_max);
+    let (quotas, payload_max) = (config.aws.quotas, config.payload_bytes_max);
     let machines = Box::new(node::states::StateMachines::new(place, quotas, payload_max));
     let interpreters = Interpreters::new().with(machines);
     let parts = Parts { store, wasm, process, interpreters, observer };

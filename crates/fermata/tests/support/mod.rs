@@ -215,3 +215,23 @@ fn said(output: &Output) -> Said {
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
+
+/// One action of the Step Functions API.
+pub(crate) fn aws(server: &Server, action: &str, body: &Value) -> Result<Value, Value> {
+    use std::io::{Read as _, Write as _};
+    let address = server.url().trim_start_matches("http://");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {address}\r\nx-amz-target: AWSStepFunctions.{action}\r\n\
+         content-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    if head.starts_with("HTTP/1.1 200") { Ok(body) } else { Err(body) }
+}

@@ -11,8 +11,6 @@ use super::params::check_name;
 use super::registry::{Activity, millis};
 use super::{Answer, Call, seconds, tags};
 
-const TOKEN_CHARS_MAX: usize = 1_024;
-
 pub(super) async fn create(call: &Call<'_>) -> Answer {
     let name = call.params.required("name")?.to_owned();
     check_name(&name)?;
@@ -69,7 +67,7 @@ pub(super) async fn delete(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    page::<()>(&call.params, Vec::new())?;
     let place = call.place.clone();
     let activities = call
         .registry
@@ -84,6 +82,6 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
             Ok(activities.collect::<Vec<Value>>())
         })
         .await?;
-    let (activities, next) = page(&call.params, TOKEN_CHARS_MAX, activities)?;
+    let (activities, next) = page(&call.params, activities)?;
     Ok(listed("activities", activities, next))
 }

@@ -1,6 +1,6 @@
 //! Aliases: names for one or two versions, with the share of executions that each gets.
 
-use model::Timestamp;
+use model::{Timestamp, limits};
 use serde_json::{Map, Value, json};
 
 use super::arn::{self, MachineArn, Qualifier};
@@ -11,7 +11,6 @@ use super::params::check_alias_name;
 use super::registry::{Alias, Machine, Route, millis};
 use super::{Answer, Call, seconds};
 
-const TOKEN_CHARS_MAX: usize = 1_024;
 const ROUTES_MAX: usize = 2;
 
 /// What a request says of routing: a machine's name and the shares of its versions.
@@ -35,13 +34,6 @@ fn routing(given: &[Value]) -> Result<Routing, AwsError> {
         let shown = format!("[{}]", shown.collect::<Vec<_>>().join(", "));
         let rule = "Member must have length less than or equal to 2";
         return Err(AwsError::constraint(&shown, "routingConfiguration", rule));
-    }
-    for (at, weight) in weights.iter().enumerate() {
-        if *weight > 100 {
-            let rule = "Member must have value less than or equal to 100";
-            let place = format!("routingConfiguration.{}.member.weight", at + 1);
-            return Err(AwsError::constraint(&weight.to_string(), &place, rule));
-        }
     }
     let received = || arns.join(", ");
     let mut machine = None;
@@ -99,6 +91,11 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
                 let message = "Failed to create alias because an alias with the same name and a different \
                                routing configuration already exists.";
                 return Err(AwsError::new("ConflictException", message));
+            }
+            if found.aliases.len() >= limits::STATE_MACHINE_ALIASES_MAX {
+                let most = limits::STATE_MACHINE_ALIASES_MAX;
+                let message = format!("The state machine has the most aliases it can have: {most}");
+                return Err(AwsError::new("ServiceQuotaExceededException", message));
             }
             found.aliases.push(Alias { name, description, routes, created: now, updated: now });
             Ok(now)
@@ -182,7 +179,7 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    page::<()>(&call.params, Vec::new())?;
     let arn = call.params.required("stateMachineArn")?.to_owned();
     let MachineArn { name, qualifier } = arn::machine(&arn)?;
     let place = call.place.clone();
@@ -205,7 +202,7 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
             Ok(aliases.collect::<Vec<Value>>())
         })
         .await?;
-    let (aliases, next) = page(&call.params, TOKEN_CHARS_MAX, aliases)?;
+    let (aliases, next) = page(&call.params, aliases)?;
     Ok(listed("stateMachineAliases", aliases, next))
 }
 

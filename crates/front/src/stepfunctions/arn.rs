@@ -116,6 +116,11 @@ pub(super) fn execution(arn: &str) -> Result<&str, AwsError> {
     rest(arn, "execution").or_else(|error| rest(arn, "express").map_err(|_| error))
 }
 
+/// Reads the ARN of an execution whose history is kept: not one of an EXPRESS machine.
+pub(super) fn kept_execution(arn: &str) -> Result<&str, AwsError> {
+    rest(arn, "execution")
+}
+
 /// Reads the ARN of an activity.
 pub(super) fn activity(arn: &str) -> Result<&str, AwsError> {
     rest(arn, "activity")
@@ -141,5 +146,9 @@ mod tests {
             Err(AwsError::new("InvalidArn", "Invalid Arn: 'Invalid ARN prefix: not_a_valid_arn'"))
         );
         assert!(machine(&place.activity("x")).is_err());
+        let express = place.express("a", "b");
+        assert_eq!(execution(&express), Ok("a:b"));
+        let wrong = "Invalid Arn: 'Resource type not valid in this context: express'";
+        assert_eq!(kept_execution(&express), Err(AwsError::new("InvalidArn", wrong)));
     }
 }

@@ -14,7 +14,12 @@ pub(super) struct AwsError {
 
 impl AwsError {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: StatusCode::BAD_REQUEST }
+        let status = match code {
+            "ConflictException" => StatusCode::CONFLICT,
+            "ServiceQuotaExceededException" => StatusCode::PAYMENT_REQUIRED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { code, message: message.into(), status }
     }
 
     pub(super) fn validation(message: impl Into<String>) -> Self {

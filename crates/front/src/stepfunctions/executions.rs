@@ -24,11 +24,8 @@ use super::runs::{Begin, Last, Run};
 use super::view::{Kept, View};
 use super::{Answer, Call, Ctx, registry, seconds, tasks};
 
-const TOKEN_CHARS_MAX: usize = 3_096;
 /// How long GetActivityTask waits for work.
 const POLL: Duration = Duration::from_secs(60);
-/// How long an EXPRESS execution may take.
-const EXPRESS_MAX: Duration = Duration::from_secs(300);
 
 /// What is to be started.
 pub(super) struct Wanted {
@@ -253,15 +250,15 @@ pub(super) async fn start_sync(call: &Call<'_>) -> Answer {
         return Err(unsupported());
     }
     let run = begin_here(&ctx, ready)?;
-    if tokio::time::timeout(EXPRESS_MAX, run.wait()).await.is_err() {
-        run.stop(Some("States.Timeout".to_owned()), None);
-        run.wait().await;
-    }
+    run.wait().await;
     let mut answer = View::here(&run).described(call.place);
     for field in ["redriveCount", "redriveStatus", "redriveStatusReason"] {
         answer.remove(field);
     }
     answer.entry("outputDetails").or_insert_with(|| json!({ "included": true }));
+    if call.params.only_metadata() {
+        leave_data_out(&mut answer);
+    }
     let took = run.end().map_or(Duration::ZERO, |(at, _)| at.since(run.facts.started));
     let billed = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).div_ceil(100) * 100;
     answer.insert(
@@ -300,20 +297,35 @@ pub(super) async fn find(ctx: &Ctx, arn: &str) -> Result<View, AwsError> {
 
 /// The STANDARD execution that a request names.
 pub(super) async fn find_kept(call: &Call<'_>) -> Result<View, AwsError> {
-    let view = find(&call.ctx(), call.params.required("executionArn")?).await?;
-    match view.kept {
-        Kept::Here(_) => Err(unsupported()),
-        Kept::Node(..) => Ok(view),
-    }
+    let arn = call.params.required("executionArn")?;
+    arn::kept_execution(arn)?;
+    find(&call.ctx(), arn).await
 }
 
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
-    Ok(find_kept(call).await?.described(call.place))
+    let view = find_kept(call).await?;
+    let mut answer = view.described(call.place);
+    if let Some(at) = view.redriven_at(&call.ctx()).await? {
+        answer.insert("redriveDate".to_owned(), at);
+    }
+    if call.params.only_metadata() {
+        leave_data_out(&mut answer);
+    }
+    Ok(answer)
+}
+
+/// Takes input and output out of what is told of an execution.
+fn leave_data_out(answer: &mut Map<String, Value>) {
+    for (data, details) in [("input", "inputDetails"), ("output", "outputDetails")] {
+        if answer.remove(data).is_some() {
+            answer.insert(details.to_owned(), json!({ "included": false }));
+        }
+    }
 }
 
 pub(super) async fn describe_machine(call: &Call<'_>) -> Answer {
     let ctx = call.ctx();
-    let view = find(&ctx, call.params.required("executionArn")?).await?;
+    let view = find_kept(call).await?;
     let name = view.machine_name.split('/').next().unwrap_or_default().to_owned();
     let (arn, missing) = (call.place.machine(&name), call.place.machine(&name));
     let machine = call
@@ -326,17 +338,22 @@ pub(super) async fn describe_machine(call: &Call<'_>) -> Answer {
             machines::revision_of(&ctx, &machine, function, *version).await?
         }
     };
-    let mut answer = machines::described(&machine, &revision);
+    let mut answer = machines::described(&machine, &revision, machines::told_of(call));
     answer.insert("stateMachineArn".to_owned(), arn.into());
     answer.insert("updateDate".to_owned(), seconds(Timestamp::from_millis(machine.updated)));
     if let Some(id) = &revision.id {
         answer.insert("revisionId".to_owned(), id.clone().into());
     }
+    if let Some(map_run) = view.map_run {
+        answer.insert("mapRunArn".to_owned(), map_run.into());
+        let label = view.machine_name.split_once('/').map(|(_, label)| label);
+        answer.insert("label".to_owned(), label.into());
+    }
     Ok(answer)
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    let (size, after) = cursor(&call.params, TOKEN_CHARS_MAX)?;
+    let (size, after) = cursor(&call.params)?;
     let before = match after {
         None => None,
         Some(id) => {
@@ -345,6 +362,7 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
         }
     };
     let ctx = call.ctx();
+    check_listed(call)?;
     if let Some(arn) = call.params.text("mapRunArn")? {
         return super::map_runs::children(call, &ctx, arn, size, before).await;
     }
@@ -379,8 +397,31 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
         is_of && view.machine_name == name && wanted.is_none_or(|wanted| view.status() == wanted)
     };
     let (views, next) = views(&ctx, filter, size, fits).await?;
-    let shown = views.iter().map(|view| Value::Object(view.summary(call.place))).collect();
+    let mut shown = Vec::with_capacity(views.len());
+    for view in &views {
+        let mut summary = view.summary(call.place);
+        if let Some(at) = view.redriven_at(&ctx).await? {
+            summary.insert("redriveDate".to_owned(), at);
+        }
+        shown.push(Value::Object(summary));
+    }
     Ok(listed("executions", shown, next))
+}
+
+/// Executions are those of a machine or of a map run, and what is about redrives of children is asked of a
+/// map run only.
+fn check_listed(call: &Call<'_>) -> Result<(), AwsError> {
+    let has = |name: &str| call.params.has(name);
+    if has("stateMachineArn") == has("mapRunArn") {
+        let message = "Exactly one of stateMachineArn and mapRunArn must be specified";
+        return Err(AwsError::validation(message));
+    }
+    let pending = call.params.text("statusFilter")? == Some("PENDING_REDRIVE");
+    if !has("mapRunArn") && (pending || has("redriveFilter")) {
+        let what = if pending { "The statusFilter PENDING_REDRIVE" } else { "A redriveFilter" };
+        return Err(AwsError::validation(format!("{what} can only be used with a mapRunArn")));
+    }
+    Ok(())
 }
 
 /// A page of executions that fit, and the token of the next one.
@@ -422,7 +463,7 @@ pub(super) async fn history(call: &Call<'_>) -> Answer {
     if call.params.flag("reverseOrder") {
         events.reverse();
     }
-    let (events, next) = page(&call.params, TOKEN_CHARS_MAX, events)?;
+    let (events, next) = page(&call.params, events)?;
     Ok(listed("events", events, next))
 }
 
@@ -439,24 +480,16 @@ fn strip(event: &mut Value) {
 
 pub(super) async fn stop(call: &Call<'_>) -> Answer {
     let ctx = call.ctx();
-    let arn = call.params.required("executionArn")?;
-    let view = find(&ctx, arn).await?;
+    let view = find_kept(call).await?;
+    let Kept::Node(id, ..) = view.kept else { return Err(unsupported()) };
     let text = |name: &str| call.params.text(name).map(|text| text.map(str::to_owned));
     let (error, cause) = (text("error")?, text("cause")?);
-    match &view.kept {
-        Kept::Here(run) => {
-            run.stop(error, cause);
-            run.wait().await;
-        }
-        Kept::Node(id, ..) => {
-            let reason = json!({ "error": error, "cause": cause }).to_string();
-            let which = Which::Id(*id);
-            match ctx.handle.cancel_execution(&ctx.who, &which, reason).await {
-                Err(error) if error.kind != ErrorKind::ExecutionEnded => return Err(error.into()),
-                _ => {}
-            }
-        }
+    let reason = json!({ "error": error, "cause": cause }).to_string();
+    match ctx.handle.cancel_execution(&ctx.who, &Which::Id(id), reason).await {
+        Err(error) if error.kind != ErrorKind::ExecutionEnded => return Err(error.into()),
+        _ => {}
     }
+    let arn = &view.arn;
     let ended = find(&ctx, arn).await?.end.map(|(at, _)| at);
     let mut answer = Map::new();
     answer.insert("stopDate".to_owned(), seconds(ended.unwrap_or_else(|| call.handle.now())));

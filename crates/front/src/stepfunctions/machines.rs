@@ -15,7 +15,6 @@ use super::params::check_name;
 use super::registry::{Machine, Pin, Resources, Revision, Version, millis, seed, uuid};
 use super::{Answer, Call, Ctx, log_groups, references, seconds, tags, versions};
 
-const TOKEN_CHARS_MAX: usize = 1_024;
 /// Between two looks whether an execution of a deleted machine still runs.
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -23,7 +22,6 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
     let name = call.params.required("name")?.to_owned();
     check_name(&name)?;
     let definition = call.params.required("definition")?.to_owned();
-    call.params.definition(&definition)?;
     let role = call.params.required("roleArn")?.to_owned();
     let sort = machine_type(call)?;
     let publish = call.params.flag("publish");
@@ -76,7 +74,8 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
                 let version = versions::of_revision(known);
                 return Ok((known.created, version.filter(|_| publish)));
             }
-            let version = publish.then(|| versions::add(&mut machine, description, now));
+            let version =
+                publish.then(|| versions::add(&mut machine, description, now)).transpose()?;
             resources.add_machine(machine);
             Ok((now, version))
         })
@@ -129,17 +128,20 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
     let (revision, version) = call
         .registry
         .with(call.who, move |resources| {
-            let machine = resources.machine_mut(&name).ok_or_else(|| AwsError::no_machine(&arn))?;
-            let before = machine.revision.clone();
+            let known = resources.machine_mut(&name).ok_or_else(|| AwsError::no_machine(&arn))?;
+            let mut machine = known.clone();
             let revision = &mut machine.revision;
-            *revision = changes.of(&before);
+            *revision = changes.of(&known.revision);
             revision.function = pin;
-            if *revision != before {
+            if *revision != known.revision {
                 revision.id = Some(id);
             }
             machine.updated = now;
-            let version = publish.then(|| versions::add(machine, description, now));
-            Ok((machine.revision.id.clone(), version.map(|version| (name, version))))
+            let version =
+                publish.then(|| versions::add(&mut machine, description, now)).transpose()?;
+            let id = machine.revision.id.clone();
+            *known = machine;
+            Ok((id, version.map(|version| (name, version))))
         })
         .await?;
     let mut answer = Map::new();
@@ -166,9 +168,6 @@ struct Changes {
 impl Changes {
     fn read(call: &Call<'_>) -> Result<Self, AwsError> {
         let definition = call.params.text("definition")?.map(str::to_owned);
-        if let Some(definition) = &definition {
-            call.params.definition(definition)?;
-        }
         let given = |name: &str| call.params.get(name);
         Ok(Self {
             definition,
@@ -203,7 +202,7 @@ impl Changes {
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let arn = call.params.required("stateMachineArn")?.to_owned();
     let found = find(call, &arn).await?;
-    let mut answer = described(&found.machine, &found.revision);
+    let mut answer = described(&found.machine, &found.revision, told_of(call));
     answer.insert("stateMachineArn".to_owned(), arn.into());
     answer.insert("status".to_owned(), "ACTIVE".into());
     answer.insert("type".to_owned(), found.machine.sort.clone().into());
@@ -217,16 +216,33 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     Ok(answer)
 }
 
+/// How much is told of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    All,
+    /// All but the definition.
+    Metadata,
+}
+
+/// How much a request wants to be told.
+pub(super) fn told_of(call: &Call<'_>) -> Told {
+    if call.params.only_metadata() { Told::Metadata } else { Told::All }
+}
+
 /// What is told of a revision, of a machine and of an execution's machine alike.
-pub(super) fn described(machine: &Machine, revision: &Revision) -> Map<String, Value> {
+pub(super) fn described(machine: &Machine, revision: &Revision, told: Told) -> Map<String, Value> {
+    let definition = match told {
+        Told::All => &revision.definition,
+        Told::Metadata => "{}",
+    };
     let mut answer = Map::new();
     answer.insert("name".to_owned(), machine.name.clone().into());
-    answer.insert("definition".to_owned(), revision.definition.clone().into());
+    answer.insert("definition".to_owned(), definition.into());
     answer.insert("roleArn".to_owned(), revision.role.clone().into());
     answer.insert("loggingConfiguration".to_owned(), revision.logging.clone());
     answer.insert("tracingConfiguration".to_owned(), json!({ "enabled": revision.tracing }));
     answer.insert("encryptionConfiguration".to_owned(), revision.encryption.clone());
-    let references = references::of(&revision.definition);
+    let references = references::of(definition);
     if !references.is_empty() {
         answer.insert("variableReferences".to_owned(), Value::Object(references));
     }
@@ -469,15 +485,19 @@ pub(super) async fn revision_of(
 }
 
 impl Revision {
-    /// Whether both say the same, whatever runs them.
+    /// Whether both say the same to AWS, which looks neither at the role nor at what came before.
     fn says_the_same(&self, other: &Self) -> bool {
-        Self { function: None, ..self.clone() } == Self { function: None, ..other.clone() }
+        let said = |revision: &Self| {
+            let Self { definition, logging, tracing, encryption, .. } = revision.clone();
+            (definition, logging, tracing, encryption)
+        };
+        said(self) == said(other)
     }
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
     // A bad page is refused before anything is read.
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    page::<()>(&call.params, Vec::new())?;
     let place = call.place.clone();
     let machines = call
         .registry
@@ -493,7 +513,7 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
             Ok(machines.collect::<Vec<Value>>())
         })
         .await?;
-    let (machines, next) = page(&call.params, TOKEN_CHARS_MAX, machines)?;
+    let (machines, next) = page(&call.params, machines)?;
     Ok(listed("stateMachines", machines, next))
 }
 
@@ -553,12 +573,8 @@ pub(super) fn check_definition(definition: &str, sort: MachineType) -> Result<()
 
 fn machine_type(call: &Call<'_>) -> Result<MachineType, AwsError> {
     match call.params.text("type")? {
-        None | Some("STANDARD") => Ok(MachineType::Standard),
         Some("EXPRESS") => Ok(MachineType::Express),
-        Some(other) => {
-            let rule = "Member must satisfy enum value set: [STANDARD, EXPRESS]";
-            Err(AwsError::constraint(other, "type", rule))
-        }
+        Some(_) | None => Ok(MachineType::Standard),
     }
 }
 

@@ -15,7 +15,6 @@ use super::page::page;
 use super::view::{Kept, View};
 use super::{Answer, Call, Ctx};
 
-const TOKEN_CHARS_MAX: usize = 1_024;
 /// Executions that are looked through for the one that a map run belongs to.
 const SEARCH_MAX: usize = 1_000;
 
@@ -116,7 +115,7 @@ async fn owner(ctx: &Ctx, arn: &str) -> Result<(View, MapRun), AwsError> {
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    page::<()>(&call.params, Vec::new())?;
     let view = find_kept(call).await?;
     let runs = of(&call.ctx(), &view).await?;
     call.api.map_runs.note(&view.arn, &runs);
@@ -140,7 +139,7 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
             shown
         })
         .collect();
-    let (shown, next) = page(&call.params, TOKEN_CHARS_MAX, shown)?;
+    let (shown, next) = page(&call.params, shown)?;
     Ok(listed("mapRuns", shown, next))
 }
 
@@ -228,10 +227,11 @@ async fn of_children(ctx: &Ctx, view: &View, run: &MapRun) -> Result<Value, AwsE
 
 pub(super) async fn update(call: &Call<'_>) -> Answer {
     let arn = call.params.required("mapRunArn")?;
+    let given = |name: &str| call.params.get(name);
     let change = MapRunChange {
-        max_concurrency: count(call, "maxConcurrency")?,
-        tolerated_failure_count: count(call, "toleratedFailureCount")?,
-        tolerated_failure_percentage: percentage(call, "toleratedFailurePercentage")?,
+        max_concurrency: given("maxConcurrency").and_then(Value::as_u64),
+        tolerated_failure_count: given("toleratedFailureCount").and_then(Value::as_u64),
+        tolerated_failure_percentage: given("toleratedFailurePercentage").and_then(Value::as_f64),
     };
     let (view, run) = owner(&call.ctx(), arn).await?;
     let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
@@ -242,24 +242,6 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
     let change = serde_json::to_vec(&change).expect("numbers are JSON").into();
     call.handle.signal(call.who, &Which::Id(id), change_signal(arn), change, None).await?;
     Ok(Map::new())
-}
-
-/// A number that is not negative.
-fn count(call: &Call<'_>, name: &str) -> Result<Option<u64>, AwsError> {
-    let Some(value) = call.params.get(name) else { return Ok(None) };
-    let least = "Member must have value greater than or equal to 0";
-    value.as_u64().map(Some).ok_or_else(|| AwsError::constraint(&value.to_string(), name, least))
-}
-
-fn percentage(call: &Call<'_>, name: &str) -> Result<Option<f64>, AwsError> {
-    let Some(value) = call.params.get(name) else { return Ok(None) };
-    let rule = match value.as_f64() {
-        Some(percentage) if percentage > 100.0 => "less than or equal to 100",
-        Some(percentage) if percentage >= 0.0 => return Ok(Some(percentage)),
-        _ => "greater than or equal to 0",
-    };
-    let rule = format!("Member must have value {rule}");
-    Err(AwsError::constraint(&value.to_string(), name, &rule))
 }
 
 /// The children of a map run.

@@ -19,6 +19,7 @@ mod references;
 mod registry;
 mod runs;
 mod services;
+mod shapes;
 mod tags;
 mod tasks;
 mod test_state;
@@ -34,6 +35,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
+use node::states::Quotas;
 use node::{Handle, Principal};
 use serde_json::{Map, Value};
 
@@ -63,6 +65,8 @@ pub struct Settings {
     pub region: String,
     /// What state machines may reach outside of this server.
     pub outside: outside::Settings,
+    /// Which limits hold for them.
+    pub quotas: Quotas,
 }
 
 impl Default for Settings {
@@ -71,6 +75,7 @@ impl Default for Settings {
             account: "000000000000".to_owned(),
             region: "us-east-1".to_owned(),
             outside: outside::Settings::default(),
+            quotas: Quotas::Aws,
         }
     }
 }
@@ -78,6 +83,7 @@ impl Default for Settings {
 /// What every action needs.
 struct Api {
     place: Place,
+    quotas: Quotas,
     registry: Registry,
     runs: Runs,
     definitions: Definitions,
@@ -125,6 +131,7 @@ type Answer = Result<Map<String, Value>, AwsError>;
 pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
     let api = Arc::new(Api {
         place: Place::new(settings),
+        quotas: settings.quotas,
         registry: Registry::start(handle.clone()),
         runs: Runs::default(),
         definitions: Definitions::default(),
@@ -209,6 +216,7 @@ fn act<'a>(
 }
 
 async fn dispatch(action: &str, call: &Call<'_>) -> Answer {
+    shapes::check(action, &call.params, call.api.quotas)?;
     match action {
         "CreateActivity" => activities::create(call).await,
         "CreateStateMachine" => machines::create(call).await,

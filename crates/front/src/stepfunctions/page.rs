@@ -9,16 +9,11 @@ use super::params::Params;
 /// One page of `items` from where the token says, and the token of the next one.
 pub(super) fn page<T>(
     params: &Params,
-    token_chars_max: usize,
     items: Vec<T>,
 ) -> Result<(Vec<T>, Option<String>), AwsError> {
-    let size = params.page_size()?;
+    let size = params.page_size();
     let begin = match params.text("nextToken")? {
         None => 0,
-        Some(token) if token.chars().count() > token_chars_max => {
-            let rule = format!("Member must have length less than or equal to {token_chars_max}");
-            return Err(AwsError::constraint(token, "nextToken", &rule));
-        }
         Some(token) => read(token)
             .ok_or_else(|| AwsError::new("InvalidToken", "Invalid Token: 'Invalid token'"))?,
     };
@@ -33,16 +28,9 @@ fn read(token: &str) -> Option<usize> {
 }
 
 /// The size of a page and the item after which it begins.
-pub(super) fn cursor(
-    params: &Params,
-    token_chars_max: usize,
-) -> Result<(usize, Option<String>), AwsError> {
-    let size = params.page_size()?;
+pub(super) fn cursor(params: &Params) -> Result<(usize, Option<String>), AwsError> {
+    let size = params.page_size();
     let Some(token) = params.text("nextToken")? else { return Ok((size, None)) };
-    if token.chars().count() > token_chars_max {
-        let rule = format!("Member must have length less than or equal to {token_chars_max}");
-        return Err(AwsError::constraint(token, "nextToken", &rule));
-    }
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
     let after = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
     let after = after.and_then(|text| text.strip_prefix("after "));

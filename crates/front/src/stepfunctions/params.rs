@@ -4,10 +4,6 @@ use serde_json::{Map, Value};
 
 use super::error::AwsError;
 
-/// Bytes of a definition.
-const DEFINITION_BYTES_MAX: usize = 1_048_576;
-const NAME_CHARS_MAX: usize = 80;
-
 /// What a request carries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Params(Map<String, Value>);
@@ -60,32 +56,25 @@ impl Params {
         self.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Whether the definition, and inputs and outputs, are to be left out of the answer.
+    pub(super) fn only_metadata(&self) -> bool {
+        self.get("includedData").and_then(Value::as_str) == Some("METADATA_ONLY")
+    }
+
     pub(super) fn list(&self, name: &str) -> &[Value] {
         self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// `maxResults`, or the default page.
-    pub(super) fn page_size(&self) -> Result<usize, AwsError> {
-        const PAGE_MAX: u64 = 1_000;
+    pub(super) fn page_size(&self) -> usize {
         const PAGE_DEFAULT: usize = 100;
-        match self.get("maxResults").and_then(Value::as_u64) {
-            None | Some(0) => Ok(PAGE_DEFAULT),
-            Some(wanted) if wanted > PAGE_MAX => {
-                let rule = "Member must have value less than or equal to 1000";
-                Err(AwsError::constraint(&wanted.to_string(), "maxResults", rule))
-            }
-            Some(wanted) => Ok(usize::try_from(wanted).unwrap_or(PAGE_DEFAULT)),
-        }
+        let wanted = self.get("maxResults").and_then(Value::as_u64).filter(|wanted| *wanted > 0);
+        wanted.and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(PAGE_DEFAULT)
     }
 
-    /// The definition of a state machine.
-    pub(super) fn definition(&self, text: &str) -> Result<(), AwsError> {
-        let _ = self;
-        if text.len() > DEFINITION_BYTES_MAX {
-            let rule = "Member must have length less than or equal to 1048576";
-            return Err(AwsError::constraint(text, "definition", rule));
-        }
-        Ok(())
+    /// All of them.
+    pub(super) const fn fields(&self) -> &Map<String, Value> {
+        &self.0
     }
 }
 
@@ -97,8 +86,7 @@ pub(super) fn check_name(name: &str) -> Result<(), AwsError> {
             && !forbidden.contains(c)
             && !matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}')
     };
-    let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count());
-    if fits && name.chars().all(allowed) {
+    if name.chars().all(allowed) {
         Ok(())
     } else {
         Err(AwsError::new("InvalidName", format!("Invalid Name: '{name}'")))
@@ -107,10 +95,6 @@ pub(super) fn check_name(name: &str) -> Result<(), AwsError> {
 
 /// The rule of alias names.
 pub(super) fn check_alias_name(name: &str) -> Result<(), AwsError> {
-    if name.len() > NAME_CHARS_MAX {
-        let rule = "Member must have length less than or equal to 80";
-        return Err(AwsError::constraint(name, "name", rule));
-    }
     let letters = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | '.');
     let allowed = name.chars().all(|c| letters(c) || c.is_ascii_digit());
     if allowed && name.chars().any(letters) {

@@ -18,11 +18,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::suspend::OpId;
 use model::{InvocationId, Timestamp};
+use node::states::Quotas;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::registry::Revision;
 use super::{Ctx, registry, tasks};
 
+/// How long an EXPRESS execution may take.
+const EXPRESS_SECONDS_MAX: u64 = 300;
 /// Executions that ended and are still told of.
 const ENDED_KEPT: usize = 20_000;
 /// Work of one activity that no worker has taken yet.
@@ -123,11 +126,6 @@ impl Run {
         let mut ended = self.ended.subscribe();
         // The sender lives as long as this does.
         let _ = ended.wait_for(|ended| *ended).await;
-    }
-
-    /// Asks it to end.
-    pub(super) fn stop(&self, error: Option<String>, cause: Option<String>) {
-        let _ = self.inbox.send(Input::Abort { error, cause });
     }
 }
 
@@ -303,6 +301,13 @@ impl Driver {
     async fn drive(mut self, start: Start, mut messages: mpsc::UnboundedReceiver<Input>) {
         let region = self.ctx.api.place.region().to_owned();
         let mut settings = Settings { region, ..Settings::default() };
+        if self.ctx.api.quotas == Quotas::Platform {
+            settings.data_bytes_max = self.ctx.handle.payload_bytes_max();
+            settings.events_max = model::limits::ASL_EVENTS_MAX;
+        }
+        if self.sort == MachineType::Express {
+            settings.seconds_max = Some(EXPRESS_SECONDS_MAX);
+        }
         let steps = Steps::of(&self.definition);
         if steps == Steps::Short {
             settings.transitions_per_step = TRANSITIONS_BETWEEN;

@@ -1,6 +1,6 @@
 //! Versions of state machines: published revisions.
 
-use model::Timestamp;
+use model::{Timestamp, limits};
 use serde_json::{Map, Value, json};
 
 use super::arn::{self, MachineArn, Qualifier};
@@ -10,8 +10,6 @@ use super::page::page;
 use super::registry::{Machine, Version, millis};
 use super::{Answer, Call, machines, seconds};
 
-const TOKEN_CHARS_MAX: usize = 1_024;
-
 /// The version of a machine's revision, where it was published.
 pub(super) fn of_revision(machine: &Machine) -> Option<u32> {
     let (version, last) = machine.versions.last_key_value()?;
@@ -19,14 +17,23 @@ pub(super) fn of_revision(machine: &Machine) -> Option<u32> {
 }
 
 /// Publishes a machine's revision, unless it is published already.
-pub(super) fn add(machine: &mut Machine, description: Option<String>, now: u64) -> u32 {
+pub(super) fn add(
+    machine: &mut Machine,
+    description: Option<String>,
+    now: u64,
+) -> Result<u32, AwsError> {
     if let Some(version) = of_revision(machine) {
-        return version;
+        return Ok(version);
+    }
+    if machine.versions.len() >= limits::STATE_MACHINE_VERSIONS_MAX {
+        let most = limits::STATE_MACHINE_VERSIONS_MAX;
+        let message = format!("The state machine has the most versions it can have: {most}");
+        return Err(AwsError::new("ServiceQuotaExceededException", message));
     }
     machine.last_version += 1;
     let version = Version { created: now, description, revision: machine.revision.clone() };
     machine.versions.insert(machine.last_version, version);
-    machine.last_version
+    Ok(machine.last_version)
 }
 
 pub(super) async fn publish(call: &Call<'_>) -> Answer {
@@ -52,7 +59,7 @@ pub(super) async fn publish(call: &Call<'_>) -> Answer {
                     ),
                 ));
             }
-            let version = add(machine, description, now);
+            let version = add(machine, description, now)?;
             let created = machine.versions.get(&version).map_or(now, |version| version.created);
             Ok((version, created))
         })
@@ -64,7 +71,7 @@ pub(super) async fn publish(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
-    page::<()>(&call.params, TOKEN_CHARS_MAX, Vec::new())?;
+    page::<()>(&call.params, Vec::new())?;
     let arn = call.params.required("stateMachineArn")?.to_owned();
     let MachineArn { name, .. } = arn::machine(&arn)?;
     let place = call.place.clone();
@@ -81,7 +88,7 @@ pub(super) async fn list(call: &Call<'_>) -> Answer {
             Ok(versions.collect::<Vec<Value>>())
         })
         .await?;
-    let (versions, next) = page(&call.params, TOKEN_CHARS_MAX, versions)?;
+    let (versions, next) = page(&call.params, versions)?;
     Ok(listed("stateMachineVersions", versions, next))
 }
 

@@ -154,6 +154,16 @@ impl View {
         answer
     }
 
+    /// When it was redriven the last time.
+    pub(super) async fn redriven_at(&self, ctx: &Ctx) -> Result<Option<Value>, AwsError> {
+        if self.redrives == 0 {
+            return Ok(None);
+        }
+        let events = self.history(ctx).await?;
+        let last = events.iter().rfind(|event| event["type"] == "ExecutionRedriven");
+        Ok(last.map(|event| event["timestamp"].clone()))
+    }
+
     /// What happened, in order.
     pub(super) async fn history(&self, ctx: &Ctx) -> Result<Vec<Value>, AwsError> {
         match &self.kept {
