@@ -281,8 +281,8 @@ fn what_parameters_make_may_be_as_large_as_an_input_may() {
         })
     };
     let machine = machine("arn:aws:states:::sqs:sendMessage");
-    // {"a":"…","b":"…"} has 17 bytes beside the two texts.
-    let settings = || Settings { data_bytes_max: 1_017, ..Settings::default() };
+    // {"a":"…","b":"…"} has 15 bytes beside the two texts.
+    let settings = || Settings { data_bytes_max: 1_015, ..Settings::default() };
     let input = |bytes: usize| json!({ "a": "x".repeat(bytes) });
     let (begun, turn) = begin_with(&machine, input(500), settings());
     assert_eq!((begun.end(), turn.asks.len()), (None, 1));
@@ -391,8 +391,22 @@ fn a_call_that_ran_out_of_time_is_not_begun_twice_by_a_redrive_and_its_retries_a
         Machine::decode(&encoded.state, &parts, definition, Settings::default()).unwrap();
     let turn = machine.redrive(1, &mut vec![limit], &world(LATER));
     // Whoever makes the call again still waits for the same one.
-    assert_eq!((of_task(&turn), turn.drops), (None, vec![limit]));
+    assert_eq!((of_task(&turn), &turn.drops[..]), (None, &[limit][..]));
     assert_eq!(waiting(&turn)[0].1, LATER + std::time::Duration::from_secs(10));
     machine.step([Input::TaskEnded(work, failed())], &world(LATER));
     assert_eq!(machine.end(), None, "it is tried again");
+}
+
+#[test]
+fn a_field_with_another_word_and_an_empty_list_are_refused_as_aws_words_it() {
+    let parsed = parse(&one(&json!({ "Type": "Loop" })).to_string(), MachineType::Standard);
+    assert_eq!(
+        parsed.problems[0].to_string(),
+        "SCHEMA_VALIDATION_FAILED: The field 'Type' should have one of these values: [Task, Wait, Pass, Succeed, \
+         Fail, Choice, Parallel, Map] at /States/S/Type"
+    );
+    assert_eq!(
+        problems(&json!({ "Type": "Parallel", "Branches": [] })),
+        ["SCHEMA_VALIDATION_FAILED: Value cannot be empty at /States/S/Branches"]
+    );
 }

@@ -147,3 +147,19 @@ fn a_redriven_execution_tells_when_that_was() {
     let listed = aws(&server, "ListExecutions", &start).unwrap();
     assert_eq!(listed["executions"][0]["redriveDate"], told["redriveDate"]);
 }
+
+#[test]
+fn a_wait_state_that_is_tried_goes_on_at_once_with_what_it_hands_on() {
+    let server = Server::dev(&[]);
+    let tried = |state: &Value| {
+        let test = json!({ "definition": state.to_string(), "input": "{\"a\":1}" });
+        aws(&server, "TestState", &test).unwrap()
+    };
+    let told = tried(&json!({ "Type": "Wait", "Seconds": 3600, "OutputPath": "$.a", "Next": "N" }));
+    assert_eq!(told, json!({ "status": "SUCCEEDED", "output": "1", "nextState": "N" }));
+    let told = tried(&json!({
+        "Type": "Wait", "QueryLanguage": "JSONata", "Seconds": 3600, "End": true,
+        "Output": "{% $states.input.a + 1 %}",
+    }));
+    assert_eq!(told, json!({ "status": "SUCCEEDED", "output": "2" }));
+}

@@ -51,7 +51,7 @@ pub(super) fn read(
     let choices = reader.array(fields, "Choices")?;
     let place = fields.at("Choices");
     if choices.is_empty() {
-        reader.error(&place, "Array must have at least 1 elements");
+        reader.empty(&place);
         return None;
     }
     let mut rules = Vec::with_capacity(choices.len());
@@ -135,7 +135,7 @@ fn test(
         let Some(value) = object.get(name) else { continue };
         let place = format!("{place}/{name}");
         let Some(items) = value.as_array().filter(|items| !items.is_empty()) else {
-            reader.error(&place, "Array must have at least 1 elements");
+            reader.empty(&place);
             return None;
         };
         let mut tests = Vec::with_capacity(items.len());

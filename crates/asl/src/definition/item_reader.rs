@@ -84,10 +84,8 @@ fn read_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<Config> {
         Some(text) => {
             let format = Format::from_name(&text);
             if format.is_none() {
-                reader.error(
-                    &fields.at("InputType"),
-                    "Value is not one of the supported values: [CSV, JSON, JSONL, MANIFEST, PARQUET]",
-                );
+                let words = ["CSV", "JSON", "JSONL", "MANIFEST", "PARQUET"];
+                reader.no_such_word(fields, "InputType", &words);
             }
             format
         }
@@ -103,10 +101,7 @@ fn read_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<Config> {
             Some(reader.texts(fields, "CSVHeaders"))
         }
         Some(_) => {
-            reader.error(
-                &fields.at("CSVHeaderLocation"),
-                "Value is not one of the supported values: [FIRST_ROW, GIVEN]",
-            );
+            reader.no_such_word(fields, "CSVHeaderLocation", &["FIRST_ROW", "GIVEN"]);
             None
         }
     };
@@ -139,10 +134,8 @@ fn delimiter(reader: &mut Reader, fields: &Fields<'_>) -> char {
         Some("SPACE") => ' ',
         Some("TAB") => '\t',
         Some(_) => {
-            reader.error(
-                &fields.at("CSVDelimiter"),
-                "Value is not one of the supported values: [COMMA, PIPE, SEMICOLON, SPACE, TAB]",
-            );
+            let words = ["COMMA", "PIPE", "SEMICOLON", "SPACE", "TAB"];
+            reader.no_such_word(fields, "CSVDelimiter", &words);
             ','
         }
     }

@@ -118,19 +118,13 @@ fn processor_config(reader: &mut Reader, fields: &Fields<'_>) -> Option<MachineT
                 Some("STANDARD") => Some(MachineType::Standard),
                 Some("EXPRESS") => Some(MachineType::Express),
                 _ => {
-                    reader.error(
-                        &fields.at("ExecutionType"),
-                        "Value is not one of the supported values: [STANDARD, EXPRESS]",
-                    );
+                    reader.no_such_word(fields, "ExecutionType", &["STANDARD", "EXPRESS"]);
                     None
                 }
             }
         }
         Some(_) => {
-            reader.error(
-                &fields.at("Mode"),
-                "Value is not one of the supported values: [INLINE, DISTRIBUTED]",
-            );
+            reader.no_such_word(fields, "Mode", &["INLINE", "DISTRIBUTED"]);
             None
         }
     }

@@ -131,8 +131,7 @@ pub(super) fn language(reader: &mut Reader, fields: &Fields<'_>) -> Option<Langu
         Value::String(text) if text == "JSONPath" => Some(Language::JsonPath),
         Value::String(text) if text == "JSONata" => Some(Language::Jsonata),
         _ => {
-            let place = fields.at("QueryLanguage");
-            reader.error(&place, "Value is not one of the supported values: [JSONPath, JSONata]");
+            reader.no_such_word(fields, "QueryLanguage", &["JSONPath", "JSONata"]);
             None
         }
     }

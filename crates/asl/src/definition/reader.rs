@@ -111,11 +111,19 @@ impl Reader {
     ) -> Option<String> {
         let word = self.text(fields, name)?;
         if !words.contains(&word.as_str()) {
-            let words = words.join(", ");
-            let message = format!("Value is not one of the supported values: [{words}]");
-            self.error(&fields.at(name), message);
+            self.no_such_word(fields, name, words);
         }
         Some(word)
+    }
+
+    pub(super) fn no_such_word(&mut self, fields: &Fields<'_>, name: &str, words: &[&str]) {
+        let words = words.join(", ");
+        let message = format!("The field '{name}' should have one of these values: [{words}]");
+        self.error(&fields.at(name), message);
+    }
+
+    pub(super) fn empty(&mut self, place: &str) {
+        self.error(place, "Value cannot be empty");
     }
 
     pub(super) fn array<'d>(&mut self, fields: &Fields<'d>, name: &str) -> Option<&'d Vec<Value>> {

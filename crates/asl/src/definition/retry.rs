@@ -64,7 +64,7 @@ fn errors(reader: &mut Reader, fields: &Fields<'_>, is_last: bool) -> Vec<String
     let errors = reader.texts(fields, "ErrorEquals");
     let place = fields.at("ErrorEquals");
     if fields.get("ErrorEquals").and_then(Value::as_array).is_some_and(Vec::is_empty) {
-        reader.error(&place, "Array must have at least 1 elements");
+        reader.empty(&place);
     }
     for error in &errors {
         if error.starts_with("States.") && !RESERVED.contains(&error.as_str()) {
@@ -108,8 +108,7 @@ fn retrier(reader: &mut Reader, fields: &Fields<'_>, errors: Vec<String>) -> Ret
         None | Some(Some("NONE")) => Jitter::None,
         Some(Some("FULL")) => Jitter::Full,
         Some(_) => {
-            let place = fields.at("JitterStrategy");
-            reader.error(&place, "Value is not one of the supported values: [FULL, NONE]");
+            reader.no_such_word(fields, "JitterStrategy", &["FULL", "NONE"]);
             Jitter::None
         }
     };

@@ -10,7 +10,8 @@ use super::{
     retry, task,
 };
 
-const TYPES: [&str; 8] = ["Pass", "Task", "Choice", "Wait", "Succeed", "Fail", "Parallel", "Map"];
+/// In the order in which AWS tells them.
+const TYPES: [&str; 8] = ["Task", "Wait", "Pass", "Succeed", "Fail", "Choice", "Parallel", "Map"];
 
 pub(super) fn read(
     reader: &mut Reader,
@@ -37,8 +38,7 @@ pub(super) fn read(
     reader.required(&fields, "Type")?;
     let type_name = reader.text(&fields, "Type")?;
     if !TYPES.contains(&type_name.as_str()) {
-        let message = format!("Value is not one of the supported values: [{}]", TYPES.join(", "));
-        reader.error(&fields.at("Type"), message);
+        reader.no_such_word(&fields, "Type", &TYPES);
         return None;
     }
     flow::check_names(reader, &type_name, &fields);
@@ -172,7 +172,7 @@ fn parallel(
     let values = reader.array(fields, "Branches")?;
     let place = fields.at("Branches");
     if values.is_empty() {
-        reader.error(&place, "Array must have at least 1 elements");
+        reader.empty(&place);
         return None;
     }
     let mut branches: Vec<ChartId> = Vec::with_capacity(values.len());

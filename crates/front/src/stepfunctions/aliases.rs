@@ -32,8 +32,10 @@ fn routing(given: &[Value]) -> Result<Routing, AwsError> {
             format!("RoutingConfigurationListItem(stateMachineVersionArn={arn}, weight={weight})")
         });
         let shown = format!("[{}]", shown.collect::<Vec<_>>().join(", "));
-        let rule = "Member must have length less than or equal to 2";
-        return Err(AwsError::constraint(&shown, "routingConfiguration", rule));
+        let bound =
+            if given.is_empty() { "greater than or equal to 1" } else { "less than or equal to 2" };
+        let rule = format!("Member must have length {bound}");
+        return Err(AwsError::constraint(&shown, "routingConfiguration", &rule));
     }
     let received = || arns.join(", ");
     let mut machine = None;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use asl::Document;
 use asl::ask::{Ask, Failed, Input};
-use asl::definition::{ChartId, Definition, MachineType, Problem, Severity, parse, summary};
+use asl::definition::{ChartId, Definition, MachineType, parse, summary};
 use asl::machine::{Facts, Inspection, Machine, Settings, Start, Turn, World};
 use model::suspend::OpId;
 use serde_json::{Map, Value, json};
@@ -349,6 +349,12 @@ impl Trial {
             .and_then(Value::as_u64)
             .unwrap_or(0)
             .min(RETRIES_MAX);
+        // A Wait state is not waited for.
+        if self.sort == "Wait"
+            && let Some(timer) = self.timer()
+        {
+            self.step(call, Input::Fired(timer));
+        }
         for _ in 0..=retried {
             let Some((op, ask)) = self.task() else { break };
             let outcome = match mock {
@@ -398,6 +404,10 @@ impl Trial {
         if self.turn.end.is_some() || self.machine.inspection()?.retry_index.is_none() {
             return None;
         }
+        self.timer()
+    }
+
+    fn timer(&self) -> Option<OpId> {
         self.turn.asks.iter().find_map(|(op, ask)| matches!(ask, Ask::Timer { .. }).then_some(*op))
     }
 
@@ -427,7 +437,6 @@ impl Trial {
             Some(_) if left && seen.catch_index.is_some() => "CAUGHT_ERROR",
             Some(_) if left => "SUCCEEDED",
             None if waits => "RETRIABLE",
-            // A Wait state is not waited for.
             None => "SUCCEEDED",
             Some(_) => "FAILED",
         };
@@ -556,21 +565,6 @@ fn definition(
     }
     let text = json!({ "StartAt": start, "States": states }).to_string();
     let parsed = parse(&text, MachineType::Standard);
-    let mut problems: Vec<_> =
-        parsed.problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect();
-    problems.iter_mut().for_each(reword);
+    let problems = parsed.problems;
     parsed.definition.ok_or_else(|| AwsError::new("InvalidDefinition", summary(&problems)))
-}
-
-/// TestState has words of its own for some problems.
-fn reword(problem: &mut Problem) {
-    let at_type = problem.location.as_deref().is_some_and(|location| location.ends_with("/Type"));
-    if problem.message.starts_with("Array must have at least 1 element") {
-        "Value cannot be empty".clone_into(&mut problem.message);
-    } else if at_type && problem.message.starts_with("Value is not one of the supported values") {
-        problem.message =
-            "The field 'Type' should have one of these values: [Task, Wait, Pass, Succeed, Fail, \
-                           Choice, Parallel, Map]"
-                .to_owned();
-    }
 }
