@@ -17,13 +17,15 @@ fn corpus() -> PathBuf {
     shared.join("conformance/asl")
 }
 
-/// What state machines reach outside, against moto and an HTTP server; signed requests; then the
-/// recorded cases, where they are there, and says so where they are not.
+/// What state machines reach outside, against moto and an HTTP server; their requests to every service,
+/// against those of AWS's SDK for Python; signed requests; then the recorded cases, where they are there,
+/// and says so where they are not.
 #[expect(clippy::print_stdout, reason = "a command-line tool talks")]
 pub(crate) fn clients() -> anyhow::Result<()> {
     let python = environment()?;
     let binary = build()?;
     run(&python, ["tests/clients/stepfunctions/outside.py", &binary])?;
+    run(&python, ["tests/clients/stepfunctions/serialized.py", &binary])?;
     run(&python, ["tests/clients/stepfunctions/signed.py", &binary])?;
     if corpus().is_dir() {
         return stepfunctions(&[]);

@@ -156,9 +156,9 @@ def code_of(behaviour):
 
 
 class Server:
-    def __init__(self, binary, configuration=""):
+    def __init__(self, binary, configuration="", others=None):
         self.dir = tempfile.TemporaryDirectory()
-        self.services = services.Services(ACCOUNT)
+        self.services = others or services.Services(ACCOUNT)
         command = [binary, "serve", "--dev", "--store", "memory", "--listen", "127.0.0.1:0",
                    "--data", self.dir.name, "--aws-account", ACCOUNT, "--aws-endpoint", self.services.url]
         if configuration:

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::api::{Api, Kind, Location, Operation, Protocol, Ref, Structure};
-use super::{json, naming, xml};
+use super::{json, list, naming, xml};
 use crate::outside::send::Answer;
 use crate::outside::{Way, text, xml as parsed};
 
@@ -112,8 +112,8 @@ impl Read<'_> {
         let text = self.answer.headers.get(name)?.to_str().ok()?;
         Some(match self.api.kind(to) {
             Kind::List(item) => {
-                let items = text.split(',').map(str::trim);
-                items.map(|text| xml::scalar(self.api.kind(item), text)).collect()
+                let items = list::split(text).into_iter();
+                items.map(|text| xml::scalar(self.api.kind(item), &text)).collect()
             }
             kind => xml::scalar(kind, text),
         })

@@ -10,6 +10,7 @@ mod api;
 mod checked;
 mod form;
 mod json;
+mod list;
 pub(super) mod naming;
 mod raw;
 mod request;

@@ -9,7 +9,7 @@ use md5::{Digest as _, Md5};
 use serde_json::{Map, Value};
 
 use super::api::{Api, Checksum, Kind, Location, Member, Operation, Protocol, Ref, Structure};
-use super::{checked, form, json, xml};
+use super::{checked, form, json, list, xml};
 use crate::outside::query::{encode, encode_path};
 use crate::outside::sign::{Unsigned, put};
 use crate::outside::{FORM, Way, crc32, text};
@@ -167,7 +167,9 @@ fn queried(name: &str, value: &Value, query: &mut Vec<String>) {
 
 fn header(member: &Member, value: &Value, headers: &mut HeaderMap) -> Result<(), String> {
     let text = match value {
-        Value::Array(items) => items.iter().map(text::of).collect::<Vec<_>>().join(","),
+        Value::Array(items) => {
+            list::join(items.iter().filter(|item| !item.is_null()).map(text::of))
+        }
         value if member.to.json => STANDARD.encode(text::of(value)),
         value => text::of(value),
     };
