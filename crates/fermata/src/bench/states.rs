@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Another server of the same API: chains and fan-outs of states without functions, on both
     #[arg(long, value_name = "URL")]
     beside: Option<String>,
+    /// Let the server's processors take so many microseconds to wake, as `serve --wake-us`
+    #[arg(long, value_name = "N")]
+    wake_us: Option<u32>,
 }
 
 /// What is measured, and how long each function sleeps, in milliseconds.
@@ -131,7 +134,10 @@ fn shapes(args: &Args) -> anyhow::Result<Shapes> {
         if args.common.quick { (&[2], 1) } else { (&[5, 10, 20, 40, 80], 9) };
     let folder = temporary_folder()?;
     let data_dir = data_dir(folder.path(), "platform");
-    let platform = Platform::start(Start { policy: "xx", data_dir: &data_dir, listen: ANY_PORT })?;
+    let start = Start { policy: "xx", data_dir: &data_dir, listen: ANY_PORT };
+    let wake: Vec<String> =
+        args.wake_us.iter().flat_map(|us| ["--wake-us".to_owned(), us.to_string()]).collect();
+    let platform = Platform::start_with(start, &wake, None)?;
     let path = folder.path().join("sleeper.wasm");
     std::fs::write(&path, SLEEPER).context("write the function")?;
     if let Deployed::Refused(why) = platform.deploy(&path)? {
