@@ -461,17 +461,32 @@ fn midst_definition() -> Arc<Definition> {
 }
 
 #[test]
-fn a_state_of_the_first_format_can_still_be_read() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/state-v1.json");
-    let encoded = midst().encode();
+fn a_state_of_each_format_can_still_be_read() {
+    check_golden(1, midst(), midst_definition(), "P T U M D W W");
+    let definition = definition(&json!({ "StartAt": "D", "States": { "D": {
+        "Type": "Map", "ItemsPath": "$.items", "Label": "L", "End": true,
+        "ItemProcessor": {
+            "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+            "StartAt": "X", "States": { "X": { "Type": "Pass", "End": true } } },
+    } } }));
+    let (mut machine, _) = begin(&definition, json!({ "items": { "a": 1, "b": [2] } }));
+    machine.redrive(1, &mut Vec::new(), &world(NOW));
+    check_golden(2, machine, definition, "D");
+}
+
+#[track_caller]
+fn check_golden(format: u8, mut machine: Machine, definition: Arc<Definition>, standing: &str) {
+    let path = format!("{}/tests/golden/state-v{format}.json", env!("CARGO_MANIFEST_DIR"));
+    let encoded = machine.encode();
+    assert_eq!(encoded.state[0], format);
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let parts: BTreeMap<String, String> =
         encoded.parts.iter().map(|(part, bytes)| (part.to_string(), hex(bytes))).collect();
     let written = format!("{:#}\n", json!({ "state": hex(&encoded.state), "parts": parts }));
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(path, &written).unwrap();
+        std::fs::write(&path, &written).unwrap();
     }
-    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let golden: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let bytes = |value: &Value| -> Vec<u8> {
         let text = value.as_str().unwrap();
         (0..text.len())
@@ -486,10 +501,9 @@ fn a_state_of_the_first_format_can_still_be_read() {
         .map(|(part, value)| (part.parse().unwrap(), bytes(value)))
         .collect();
     let state = bytes(&golden["state"]);
-    let mut machine =
-        Machine::decode(&state, &parts, midst_definition(), Settings::default()).unwrap();
+    let mut machine = Machine::decode(&state, &parts, definition, Settings::default()).unwrap();
     assert_eq!(machine.encode().state, state, "what was read is written as it was");
-    assert_eq!(machine.standing().collect::<Vec<_>>().join(" "), "P T U M D W W");
+    assert_eq!(machine.standing().collect::<Vec<_>>().join(" "), standing);
 }
 
 #[test]
