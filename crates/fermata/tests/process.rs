@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -331,8 +332,15 @@ fn kill_and_stop_the_warden(server: &mut Server) -> Option<Pid> {
         server.kill();
         is_killed.store(true, Ordering::Relaxed);
     });
-    let stat = std::fs::read_to_string(format!("/proc/{warden}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')).then_some(warden)
+    // What it was last sent may reach it a moment later: it stops, or it ends.
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{warden}/stat")).unwrap_or_default();
+        match stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) {
+            Some('T') => return Some(warden),
+            None | Some('Z' | 'X') => return None,
+            Some(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 /// Whether somebody waits for a lock that this process has.
