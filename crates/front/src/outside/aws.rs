@@ -55,7 +55,7 @@ impl Outside {
         let request = action.request(endpoint, parameters).map_err(runtime)?;
         let answer = self.exchange(spoken.signing(), request).await;
         let answer = answer.map_err(|why| unreachable(&names, *way, &why))?;
-        if !answer.status.is_success() {
+        if !answer.status.is_success() || action.failed_late(&answer) {
             return Err(spoken.refusal(&answer).told(&names, *way));
         }
         let mut result = action

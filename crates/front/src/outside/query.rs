@@ -90,6 +90,12 @@ pub(super) fn result(action: &str, body: &str) -> Result<Map<String, Value>, Str
     Ok(result.map_or_else(Map::new, |result| xml::fields(result, &xml::QUERY)))
 }
 
+/// Whether an answer is an error, whatever its status says.
+pub(super) fn is_error(answer: &Answer) -> bool {
+    let body = String::from_utf8_lossy(&answer.body);
+    xml::parse(&body).is_ok_and(|document| document.root_element().tag_name().name() == "Error")
+}
+
 /// A refusal in XML, of this protocol or of S3.
 pub(super) fn refusal(answer: &Answer) -> Refusal {
     let body = String::from_utf8_lossy(&answer.body);

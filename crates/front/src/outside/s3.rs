@@ -100,6 +100,7 @@ const ACTIONS: &[Action] = &[
     action!("putObject", PUT, Object, None, Body, Nothing),
     action!("putObjectTagging", PUT, Object, Some("tagging"), Xml("Tagging", "Tagging"), Nothing),
     action!("uploadPart", PUT, Object, None, Body, Nothing),
+    action!("uploadPartCopy", PUT, Object, None, Nothing, Xml),
 ];
 
 /// Fields that go into the query.
@@ -128,6 +129,7 @@ const HEADED: &[(&str, &str)] = &[
     ("ContentLanguage", "content-language"),
     ("ContentType", "content-type"),
     ("CopySource", "x-amz-copy-source"),
+    ("CopySourceRange", "x-amz-copy-source-range"),
     ("ExpectedBucketOwner", "x-amz-expected-bucket-owner"),
     ("IfMatch", "if-match"),
     ("IfNoneMatch", "if-none-match"),
@@ -253,6 +255,11 @@ fn headers(parameters: &Map<String, Value>, body: Option<&str>) -> Result<Header
     Ok(headers)
 }
 
+/// Whether an action gives an object itself.
+pub(super) fn gives_body(name: &str) -> bool {
+    find(name).is_some_and(|action| action.gives == Gives::Body)
+}
+
 /// What an action gave.
 pub(super) fn result(name: &str, answer: &Answer) -> Result<Map<String, Value>, String> {
     let gives = find(name).map_or(Gives::Nothing, |action| action.gives);
@@ -282,8 +289,9 @@ pub(super) fn result(name: &str, answer: &Answer) -> Result<Map<String, Value>, 
             let root = document.root_element();
             let mut told = xml::fields(root, &SHAPE);
             unwrap_lists(&mut told);
-            if name == "copyObject" {
-                told = [("CopyObjectResult".to_owned(), Value::Object(told))].into_iter().collect();
+            if let "copyObject" | "uploadPartCopy" = name {
+                let around = root.tag_name().name().to_owned();
+                told = [(around, Value::Object(told))].into_iter().collect();
             }
             fields.extend(told);
         }

@@ -106,6 +106,18 @@ impl Action<'_> {
         }
     }
 
+    /// Whether S3 began to answer well and then failed: AWS's client looks for an error in the body of
+    /// each answer that is not an object itself.
+    pub(super) fn failed_late(&self, answer: &Answer) -> bool {
+        let may_be = match self {
+            Self::Table { service, name } => {
+                matches!(service.protocol, Protocol::S3) && !s3::gives_body(name)
+            }
+            Self::Model(action) => action.is_of("s3") && !action.gives_body(),
+        };
+        may_be && query::is_error(answer)
+    }
+
     /// The result as a state sees it.
     pub(super) fn result(&self, answer: &Answer) -> Result<Map<String, Value>, String> {
         match self {
@@ -204,6 +216,28 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_error_in_a_good_answer_of_s3_is_one_unless_it_is_an_object() {
+        let answer = |body: &'static str| Answer {
+            status: hyper::StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: body.into(),
+        };
+        let error =
+            "  <?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>No.</Message></Error>";
+        let service = services::find("s3").unwrap();
+        let failed = |name: &str, body| Action::Table { service, name }.failed_late(&answer(body));
+        for action in ["copyObject", "completeMultipartUpload", "uploadPartCopy"] {
+            assert!(failed(action, error), "{action}");
+            assert!(!failed(action, "<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"));
+        }
+        assert!(!failed("getObject", error), "somebody may store such a text");
+        assert!(!failed("putObject", ""));
+        let refusal = Spoken::Table(service).refusal(&answer(error));
+        assert_eq!((refusal.status, refusal.code.as_str()), (200, "SlowDown"));
+        assert_eq!(refusal.message, "No.");
+    }
 
     #[test]
     fn a_service_with_small_letters_gets_and_gives_them_at_every_depth() {

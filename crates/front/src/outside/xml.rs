@@ -19,12 +19,12 @@ pub(super) struct Shape {
 /// Nothing is known but the query protocol's own `member` and `entry`.
 pub(super) const QUERY: Shape = Shape { repeated: &[], numbers: &[], flags: &[] };
 
-/// Parses an answer. It is bounded by what an answer may have, and so is its depth: what reads it follows
+/// Parses an answer, before which S3 may have sent spaces to show that it is at work. It is bounded by what an answer may have, and so is its depth: what reads it follows
 /// elements into elements.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
-    let document =
-        Document::parse_with_options(text, options).map_err(|error| error.to_string())?;
+    let document = Document::parse_with_options(text.trim_start(), options)
+        .map_err(|error| error.to_string())?;
     let most = limits::OUTSIDE_ANSWER_DEPTH_MAX;
     let is_deep = |node: Node<'_, '_>| {
         node.is_element() && node.ancestors().filter(Node::is_element).nth(most).is_some()

@@ -30,6 +30,8 @@ use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
+use api::Kind;
+
 use super::send::Answer;
 use super::sign::Unsigned;
 use super::{Way, services};
@@ -91,6 +93,17 @@ impl<'a> Action<'a> {
             }
         }
         Ok(Self { api, operation, way })
+    }
+
+    pub(super) fn is_of(&self, service: &str) -> bool {
+        self.api.client.eq_ignore_ascii_case(service)
+    }
+
+    /// Whether a field of the answer is its whole body, as it is.
+    pub(super) fn gives_body(&self) -> bool {
+        let output = self.operation.output.as_ref().and_then(|to| self.api.structure(to));
+        let payload = output.and_then(|output| Some(&output.members[output.payload?]));
+        payload.is_some_and(|member| matches!(self.api.kind(&member.to), Kind::Blob | Kind::Text))
     }
 
     /// The request, or all that is wrong with the parameters.
