@@ -15,15 +15,24 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
     let name = call.params.required("name")?.to_owned();
     check_name(&name)?;
     let tags = tags::read(call.params.list("tags"))?;
+    let of_aws = |given: &&Value| given["type"] == "AWS_OWNED_KEY";
+    let encryption = call.params.get("encryptionConfiguration");
+    let encryption = encryption.filter(|given| !of_aws(given)).cloned();
     let now = millis(call.handle.now());
     let arn = call.place.activity(&name);
+    let taken = arn.clone();
     let created = call
         .registry
         .with(call.who, move |resources| {
             if let Some(known) = resources.activities().get(&name) {
-                return Ok(known.created);
+                // The same request again has the same answer, whatever tags it names.
+                if known.encryption == encryption {
+                    return Ok(known.created);
+                }
+                let message = format!("Activity Already Exists: '{taken}'");
+                return Err(AwsError::new("ActivityAlreadyExists", message));
             }
-            resources.activities_mut().insert(name, Activity { created: now, tags });
+            resources.activities_mut().insert(name, Activity { created: now, tags, encryption });
             Ok(now)
         })
         .await?;
@@ -37,10 +46,10 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let arn = call.params.required("activityArn")?.to_owned();
     let name = arn::activity(&arn)?.to_owned();
     let (key, missing) = (name.clone(), arn.clone());
-    let created = call
+    let found = call
         .registry
         .with(call.who, move |resources| {
-            resources.activities().get(&key).map(|activity| activity.created).ok_or_else(|| {
+            resources.activities().get(&key).cloned().ok_or_else(|| {
                 let message = format!("Activity Does Not Exist: '{missing}'");
                 AwsError::new("ActivityDoesNotExist", message)
             })
@@ -49,8 +58,9 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let mut answer = Map::new();
     answer.insert("activityArn".to_owned(), arn.into());
     answer.insert("name".to_owned(), name.into());
-    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(created)));
-    answer.insert("encryptionConfiguration".to_owned(), json!({ "type": "AWS_OWNED_KEY" }));
+    answer.insert("creationDate".to_owned(), seconds(Timestamp::from_millis(found.created)));
+    let encryption = found.encryption.unwrap_or_else(|| json!({ "type": "AWS_OWNED_KEY" }));
+    answer.insert("encryptionConfiguration".to_owned(), encryption);
     Ok(answer)
 }
 

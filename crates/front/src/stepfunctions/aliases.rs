@@ -43,13 +43,13 @@ fn routing(given: &[Value]) -> Result<Routing, AwsError> {
     for (arn, weight) in arns.iter().zip(&weights) {
         let MachineArn { name, qualifier } = arn::machine(arn)?;
         let Some(Qualifier::Version(version)) = qualifier else {
-            return Err(AwsError::validation(format!(
+            return Err(invalid(format!(
                 "Routing configuration must contain state machine version ARNs. Received: [{}]",
                 received()
             )));
         };
         if routes.iter().any(|route| route.version == version) {
-            return Err(AwsError::validation(format!(
+            return Err(invalid(format!(
                 "Routing configuration must contain distinct state machine version ARNs. Received: [{}]",
                 received()
             )));
@@ -59,12 +59,17 @@ fn routing(given: &[Value]) -> Result<Routing, AwsError> {
     }
     if weights.iter().sum::<u64>() != 100 {
         let shown: Vec<String> = weights.iter().map(u64::to_string).collect();
-        return Err(AwsError::validation(format!(
+        return Err(invalid(format!(
             "Sum of routing configuration weights must equal 100. Received: [{}]",
             shown.join(", ")
         )));
     }
     Ok(Routing { machine: machine.unwrap_or_default(), routes })
+}
+
+/// A routing configuration that says what cannot be.
+fn invalid(message: String) -> AwsError {
+    AwsError::validation(message).because("INVALID_ROUTING_CONFIGURATION")
 }
 
 fn check_versions(machine: &Machine, routes: &[Route]) -> Result<(), AwsError> {
@@ -124,6 +129,10 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
         true => Some(routing(call.params.list("routingConfiguration"))?.routes),
         false => None,
     };
+    if routes.is_none() && description.is_none() {
+        let message = "Either the description or the routing configuration must be specified";
+        return Err(AwsError::validation(message).because("MISSING_REQUIRED_PARAMETER"));
+    }
     let now = millis(call.handle.now());
     call.registry
         .with(call.who, move |resources| {
@@ -212,9 +221,9 @@ pub(super) async fn delete(call: &Call<'_>) -> Answer {
     let (machine, alias) = names(call.params.required("stateMachineAliasArn")?)?;
     call.registry
         .with(call.who, move |resources| {
-            if let Some(machine) = resources.machine_mut(&machine) {
-                machine.aliases.retain(|known| known.name != alias);
-            }
+            let machine = resources.machine_mut(&machine).ok_or_else(AwsError::no_resource)?;
+            let found = machine.aliases.iter().position(|known| known.name == alias);
+            machine.aliases.remove(found.ok_or_else(AwsError::no_resource)?);
             Ok(Map::new())
         })
         .await

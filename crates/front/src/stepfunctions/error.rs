@@ -10,6 +10,8 @@ pub(super) struct AwsError {
     code: &'static str,
     message: String,
     status: StatusCode,
+    /// Why a request is not valid, where AWS has a word for it.
+    reason: Option<&'static str>,
 }
 
 impl AwsError {
@@ -19,7 +21,14 @@ impl AwsError {
             "ServiceQuotaExceededException" => StatusCode::PAYMENT_REQUIRED,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self { code, message: message.into(), status }
+        Self { code, message: message.into(), status, reason: None }
+    }
+
+    /// The same, with AWS's word for why.
+    #[must_use]
+    pub(super) const fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
     }
 
     pub(super) fn validation(message: impl Into<String>) -> Self {
@@ -63,7 +72,11 @@ impl AwsError {
     }
 
     pub(super) fn body(&self) -> Value {
-        json!({ "__type": self.code, "message": self.message })
+        let mut body = json!({ "__type": self.code, "message": self.message });
+        if let Some(reason) = self.reason {
+            body["reason"] = reason.into();
+        }
+        body
     }
 }
 
@@ -82,6 +95,6 @@ impl From<Error> for AwsError {
             | ErrorKind::Internal => ("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR),
             _ => ("ValidationException", StatusCode::BAD_REQUEST),
         };
-        Self { code, message: error.to_string(), status }
+        Self { code, message: error.to_string(), status, reason: None }
     }
 }

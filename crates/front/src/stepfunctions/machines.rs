@@ -66,12 +66,11 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         .registry
         .with(call.who, move |resources| {
             if let Some(known) = resources.machines().get(&machine.name) {
-                // The same request again has the same answer.
-                if !known.revision.says_the_same(&machine.revision) || known.sort != machine.sort {
+                let version = versions::of_revision(known);
+                if !is_asked_again(known, &machine, publish.then_some(&description)) {
                     let message = format!("State Machine Already Exists: '{taken}'");
                     return Err(AwsError::new("StateMachineAlreadyExists", message));
                 }
-                let version = versions::of_revision(known);
                 return Ok((known.created, version.filter(|_| publish)));
             }
             let version =
@@ -88,6 +87,15 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
             .insert("stateMachineVersionArn".to_owned(), call.place.version(&name, version).into());
     }
     Ok(answer)
+}
+
+/// Whether the request for a machine is that for one which is there: it has the same answer then, whatever
+/// role and tags it names. `published` is how its version is to be described.
+fn is_asked_again(known: &Machine, wanted: &Machine, published: Option<&Option<String>>) -> bool {
+    let version = versions::of_revision(known).and_then(|version| known.versions.get(&version));
+    let is_published = published
+        .is_none_or(|wanted| version.is_some_and(|version| version.description == *wanted));
+    is_published && known.revision.says_the_same(&wanted.revision) && known.sort == wanted.sort
 }
 
 pub(super) async fn update(call: &Call<'_>) -> Answer {

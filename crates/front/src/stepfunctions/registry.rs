@@ -91,6 +91,9 @@ pub(super) struct Tag {
 pub(super) struct Activity {
     pub(super) created: u64,
     pub(super) tags: Vec<Tag>,
+    /// None is AWS's own key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) encryption: Option<Value>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
