@@ -111,6 +111,29 @@ pub struct ChildResult {
     pub outcome: Result<Document, Failed>,
 }
 
+/// The items of a distributed Map state.
+#[derive(Clone, Debug)]
+pub struct ItemsFound {
+    /// An array.
+    pub items: Document,
+    /// Where they were found, in order: for each file the number of its first item, the place, and `true`
+    /// where the items are the fields of an object.
+    pub places: Document,
+}
+
+impl From<Document> for ItemsFound {
+    /// An object of `Items` and `Places`; anything else is the items themselves.
+    fn from(document: Document) -> Self {
+        let has_places = document.value().get("Places").is_some_and(Value::is_array);
+        if !has_places || !document.value().get("Items").is_some_and(Value::is_array) {
+            return Self { items: document, places: Value::Array(Vec::new()).into() };
+        }
+        let mut both = document.into_value();
+        let (items, places) = (both["Items"].take(), both["Places"].take());
+        Self { items: items.into(), places: places.into() }
+    }
+}
+
 /// Why something failed: the error name and the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
@@ -140,7 +163,7 @@ pub enum Input {
     /// The work is done.
     TaskEnded(OpId, Result<Document, Failed>),
     /// The items were read.
-    ItemsRead(OpId, Result<Document, Failed>),
+    ItemsRead(OpId, Result<ItemsFound, Failed>),
     /// A child execution ended.
     ChildEnded(OpId, Result<Document, Failed>),
     /// The results were written; what the state then has as its result.

@@ -50,6 +50,12 @@ impl Document {
         &self.0.value
     }
 
+    /// Its value, copied only where others have the document too.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.value.clone(), |inner| inner.value)
+    }
+
     /// Its text.
     #[must_use]
     pub fn text(&self) -> &str {

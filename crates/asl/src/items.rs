@@ -1,8 +1,8 @@
 //! The items of a distributed Map state, read from the bytes of a file as they come in.
 
-use serde_json::{Map as Object, Value};
+use serde_json::{Map as Object, Value, json};
 
-use crate::ask::{Failed, ReadAsk};
+use crate::ask::{Failed, ItemsFound, ReadAsk};
 use crate::definition::Format;
 use crate::document::Document;
 use crate::env::ErrorName;
@@ -14,7 +14,23 @@ use crate::env::ErrorName;
 pub fn read(ask: &ReadAsk, bytes: &[u8]) -> Result<Document, Failed> {
     let mut items = Items::new(Layout::of(ask), usize::MAX);
     items.push(bytes)?;
-    Ok(Value::Array(items.finish()?).into())
+    Ok(Value::Array(items.finish()?.items).into())
+}
+
+/// The same, and where the items are.
+///
+/// # Errors
+/// `States.ItemReaderFailed`, with what is wrong with the file.
+pub fn found(ask: &ReadAsk, bytes: &[u8]) -> Result<ItemsFound, Failed> {
+    let mut items = Items::new(Layout::of(ask), usize::MAX);
+    items.push(bytes)?;
+    let held = items.finish()?;
+    let text = |name: &str| ask.arguments.get(name).and_then(Value::as_str).unwrap_or_default();
+    let place = format!("s3://{}/{}", text("Bucket"), text("Key"));
+    Ok(ItemsFound {
+        items: Value::Array(held.items).into(),
+        places: json!([[0, place, held.are_fields]]).into(),
+    })
 }
 
 /// How a file holds its items.
@@ -65,6 +81,16 @@ pub struct Items {
     begun: bool,
     headers: Option<Vec<String>>,
     items: Vec<Value>,
+    are_fields: bool,
+}
+
+/// What a file held.
+#[derive(Debug, PartialEq)]
+pub struct Held {
+    /// The items.
+    pub items: Vec<Value>,
+    /// Whether they are the fields of an object, each as its `Key` and `Value`.
+    pub are_fields: bool,
 }
 
 /// Where in a file the reader is.
@@ -120,6 +146,7 @@ impl Items {
             begun: false,
             headers: layout.csv_headers.clone(),
             items: Vec::new(),
+            are_fields: false,
             layout,
         }
     }
@@ -166,7 +193,7 @@ impl Items {
     ///
     /// # Errors
     /// `States.ItemReaderFailed`, with what is wrong with the file.
-    pub fn finish(mut self) -> Result<Vec<Value>, Failed> {
+    pub fn finish(mut self) -> Result<Held, Failed> {
         if !self.begun {
             self.begin();
         }
@@ -175,7 +202,7 @@ impl Items {
             unique(headers)?;
         }
         self.items.truncate(self.limit);
-        Ok(self.items)
+        Ok(Held { items: self.items, are_fields: self.are_fields })
     }
 
     fn cut(&mut self, end: End) -> Result<(), Failed> {
@@ -195,14 +222,20 @@ impl Items {
         }
         let document = std::mem::take(&mut self.held);
         let document: Value = serde_json::from_slice(&document).map_err(|_| not_json())?;
-        let pointer = self.layout.items_pointer.as_deref().unwrap_or_default();
-        match document.pointer(pointer) {
+        let pointer = self.layout.items_pointer.as_deref();
+        match document.pointer(pointer.unwrap_or_default()) {
             Some(Value::Array(items)) => {
                 self.items.extend(items.iter().take(self.limit).cloned());
-                Ok(())
             }
-            _ => Err(not_iterable()),
+            // A file that is an object itself is refused, as recorded.
+            Some(Value::Object(fields)) if pointer.is_some() => {
+                let pair = |(key, value)| json!({ "Key": key, "Value": value });
+                self.items.extend(fields.iter().take(self.limit).map(pair));
+                self.are_fields = true;
+            }
+            _ => return Err(not_iterable()),
         }
+        Ok(())
     }
 
     fn lines(&mut self, end: End) -> Result<(), Failed> {
@@ -538,7 +571,30 @@ mod tests {
         let mut first = Items::new(Layout { max_items: Some(1), ..layout }, 4);
         first.push(b"1\n2").unwrap();
         assert!(first.is_full());
-        assert_eq!(first.finish().unwrap(), [Value::from(1)]);
+        assert_eq!(first.finish().unwrap().items, [Value::from(1)]);
+    }
+
+    #[test]
+    fn a_pointer_leads_to_an_array_or_to_an_object_whose_fields_are_the_items() {
+        let held = |text: &str, max_items| {
+            let items_pointer = Some("/a/b".to_owned());
+            let format = Some(Format::Json);
+            let csv_delimiter = ',';
+            let layout =
+                Layout { format, csv_headers: None, csv_delimiter, items_pointer, max_items };
+            let mut items = Items::new(layout, usize::MAX);
+            items.push(text.as_bytes()).unwrap();
+            items.finish()
+        };
+        let of_array = Held { items: vec![json!(1), json!(2)], are_fields: false };
+        assert_eq!(held(r#"{"a":{"b":[1,2]}}"#, None), Ok(of_array));
+        let pair = |key: &str, value: i32| json!({ "Key": key, "Value": value });
+        let of_object = |items| Ok(Held { items, are_fields: true });
+        let fields = r#"{"a":{"b":{"y":1,"x":2}}}"#;
+        assert_eq!(held(fields, None), of_object(vec![pair("y", 1), pair("x", 2)]));
+        assert_eq!(held(fields, Some(1)), of_object(vec![pair("y", 1)]));
+        assert!(held(r#"{"a":{"b":1}}"#, None).is_err());
+        assert!(held(r#"{"a":{}}"#, None).is_err());
     }
 
     #[test]

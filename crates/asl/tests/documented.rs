@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use asl::Document;
 use asl::ask::{Ask, End, Failed, Input};
 use asl::definition::{ChartId, MachineType, parse};
 use asl::machine::{Facts, Machine, Settings, Start, Turn, World};
@@ -162,6 +163,119 @@ fn a_distributed_map_runs_once_for_each_field_of_an_object() {
     let (op, _) = turn.asks.first().unwrap();
     let turn = machine.step([Input::ChildEnded(*op, Ok(json!(null).into()))], &world(NOW));
     assert_eq!(inputs(&turn), [json!({ "k": "a", "v": { "x": 1 }, "i": 1 })]);
+}
+
+#[test]
+fn an_item_tells_where_it_was_found() {
+    let selector = json!({ "from.$": "$$.Map.Item.Source", "v.$": "$$.Map.Item.Value" });
+    let from = |place: &str, value: i32| json!({ "from": place, "v": value });
+    let inline = json!({
+        "Type": "Map", "ItemSelector": selector,
+        "ItemProcessor": { "StartAt": "P", "States": { "P": {
+            "Type": "Pass", "Parameters": { "from.$": "$$.Map.Item.Source", "v.$": "$.v" }, "End": true } } },
+    });
+    let (machine, _) = begin(&one(&inline), json!([1]));
+    assert_eq!(machine.end(), Some(&End::Succeeded(json!([from("STATE_DATA", 1)]).into())));
+    let (_, turn) = begin(&distributed(&json!({ "ItemSelector": selector })), json!([1, 2]));
+    assert_eq!(inputs(&turn), [from("STATE_DATA", 1), from("STATE_DATA", 2)]);
+
+    let read = distributed(&json!({
+        "MaxConcurrency": 1, "ItemSelector": { "from.$": "$$.Map.Item.Source", "item.$": "$$.Map.Item" },
+        "ItemReader": { "Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": { "Bucket": "b" },
+            "ReaderConfig": { "InputType": "JSON", "Transformation": "LOAD_AND_FLATTEN" } },
+    }));
+    let (mut machine, turn) = begin(&read, json!({}));
+    let found = json!({
+        "Items": [1, 2, { "Key": "k", "Value": 3 }],
+        "Places": [[0, "s3://b/x"], [2, "s3://b/y", true]],
+    });
+    let found = Document::new(found).into();
+    let mut turn = machine.step([Input::ItemsRead(turn.asks[0].0, Ok(found))], &world(NOW));
+    let item = |place: &str, mut item: Value| {
+        item["Source"] = place.into();
+        json!({ "from": place, "item": item })
+    };
+    let expected = [
+        item("s3://b/x", json!({ "Index": 0, "Value": 1 })),
+        item("s3://b/x", json!({ "Index": 1, "Value": 2 })),
+        item("s3://b/y", json!({ "Index": 2, "Key": "k", "Value": 3 })),
+    ];
+    for expected in expected {
+        assert_eq!(inputs(&turn), [expected]);
+        // Where the items are from outlives a crash.
+        let encoded = machine.encode();
+        let parts: BTreeMap<u64, Vec<u8>> = encoded.parts.into_iter().collect();
+        let definition = Arc::new(machine.definition().clone());
+        machine = Machine::decode(&encoded.state, &parts, definition, Settings::default()).unwrap();
+        let ended = Input::ChildEnded(turn.asks[0].0, Ok(json!(null).into()));
+        turn = machine.step([ended], &world(NOW));
+    }
+    assert!(matches!(machine.end(), Some(End::Succeeded(_))));
+}
+
+#[test]
+fn variables_may_be_as_large_as_an_output_and_together_forty_times_that() {
+    const ONE: usize = model::limits::ASL_DATA_BYTES_DEFAULT;
+    const ALL: usize = model::limits::ASL_VARIABLES_BYTES_MAX;
+    // A text has two quotes beside its characters.
+    let text = |bytes: usize| Value::from("x".repeat(bytes - 2));
+    let assigns = |first: &Value, second: &Value| {
+        let state = json!({ "Type": "Pass", "Result": 1, "Assign": { "a": first, "b": second } });
+        begin(&one(&state), json!({})).0
+    };
+    let limited = |machine: &Machine| match machine.end() {
+        Some(End::Failed { error, .. }) => error.as_deref() == Some("States.DataLimitExceeded"),
+        _ => false,
+    };
+    assert_eq!(
+        assigns(&text(ONE / 2), &text(ONE / 2)).end(),
+        Some(&End::Succeeded(json!(1).into()))
+    );
+    assert!(limited(&assigns(&text(ONE / 2), &text(ONE / 2 + 1))));
+
+    // Each state keeps what the others assigned; what it assigns anew replaces what was there.
+    let states = |extra: usize| -> Value {
+        let mut states = serde_json::Map::new();
+        for n in 0..=ALL / ONE {
+            let mut assign = serde_json::Map::new();
+            let name = format!("v{}", n % (ALL / ONE));
+            assign.insert(name, text(ONE));
+            let next = format!("S{}", n + 1);
+            states
+                .insert(format!("S{n}"), json!({ "Type": "Pass", "Assign": assign, "Next": next }));
+        }
+        let last = format!("S{}", ALL / ONE + 1);
+        let assign = if extra > 0 { json!({ "more": text(extra) }) } else { json!({}) };
+        states.insert(last, json!({ "Type": "Pass", "Assign": assign, "End": true }));
+        json!({ "StartAt": "S0", "States": states })
+    };
+    let (fits, _) = begin(&states(0), json!({}));
+    assert!(matches!(fits.end(), Some(End::Succeeded(_))), "{:?}", fits.end());
+    let (too_much, _) = begin(&states(2), json!({}));
+    assert!(limited(&too_much));
+}
+
+#[test]
+fn what_a_catcher_makes_too_large_is_not_caught_again() {
+    let caught = |catcher: &Value| {
+        let mut catcher = catcher.clone();
+        catcher["ErrorEquals"] = json!(["E", "States.DataLimitExceeded"]);
+        catcher["Next"] = "C".into();
+        let machine = json!({ "StartAt": "T", "States": {
+            "T": { "Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f",
+                   "Catch": [catcher], "End": true },
+            "C": { "Type": "Pass", "End": true },
+        } });
+        let settings = Settings { data_bytes_max: 1_000, ..Settings::default() };
+        let (mut machine, turn) = begin_with(&machine, json!({ "a": "x".repeat(900) }), settings);
+        let failed = Failed { error: "E".to_owned(), cause: Some("y".repeat(200)) };
+        machine.step([Input::TaskEnded(turn.asks[0].0, Err(failed))], &world(NOW)).end.unwrap()
+    };
+    let is_limited = |end: End| matches!(end, End::Failed { error, .. } if error.as_deref() == Some("States.DataLimitExceeded"));
+    assert!(is_limited(caught(&json!({ "ResultPath": "$.error" }))));
+    assert!(is_limited(caught(&json!({
+        "Assign": { "much": "z".repeat(1_000) } }))));
+    assert!(!is_limited(caught(&json!({}))));
 }
 
 #[test]

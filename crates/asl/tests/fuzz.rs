@@ -266,7 +266,7 @@ fn answers(op: OpId, ask: &Ask, round: usize) -> [Input; 1] {
     [match ask {
         Ask::Timer { .. } => Input::Fired(op),
         Ask::Task(_) => Input::TaskEnded(op, outcome(json!({ "a": [1] }))),
-        Ask::Read(_) => Input::ItemsRead(op, outcome(json!([1, 2]))),
+        Ask::Read(_) => Input::ItemsRead(op, outcome(json!([1, 2])).map(Into::into)),
         Ask::Child(_) => Input::ChildEnded(op, outcome(json!([3]))),
         Ask::Write(_) => Input::ResultsWritten(op, outcome(json!({}))),
     }]
@@ -296,7 +296,7 @@ fn read(layout: &Layout, bytes: &[u8], size: usize) -> Result<Vec<Value>, Failed
         }
         items.push(bit)?;
     }
-    items.finish()
+    items.finish().map(|held| held.items)
 }
 
 proptest! {

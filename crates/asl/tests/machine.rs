@@ -367,9 +367,15 @@ fn a_distributed_map_tolerates_what_it_says() {
     let (mut machine, turn) = begin(&definition, json!([1, 2, 3, 4, 5]));
     let [(first, one), (second, two)] = &children(&turn)[..] else { panic!("two at a time") };
     assert_eq!([one, two], [&json!({ "Items": [1, 2] }), &json!({ "Items": [3, 4] })]);
+    let counted = |machine: &Machine| {
+        let run = machine.map_runs().next().expect("it runs");
+        ([run.running, run.succeeded, run.failed], run.items_of)
+    };
+    assert_eq!(counted(&machine), ([2, 0, 0], [4, 0, 0]));
     let turn = machine.step([Input::ChildEnded(*first, failed())], &world(NOW));
     let (third, three) = children(&turn)[0].clone();
     assert_eq!(three, json!({ "Items": [5] }));
+    assert_eq!(counted(&machine), ([2, 0, 1], [3, 0, 2]), "items and not children");
     let ended = |op| Input::ChildEnded(op, Ok(json!("ok").into()));
     let turn = machine.step([ended(*second), ended(third)], &world(NOW));
     assert_eq!(turn.end, Some(End::Succeeded(json!(["ok", "ok"]).into())));
@@ -472,6 +478,24 @@ fn a_state_of_each_format_can_still_be_read() {
     let (mut machine, _) = begin(&definition, json!({ "items": { "a": 1, "b": [2] } }));
     machine.redrive(1, &mut Vec::new(), &world(NOW));
     check_golden(2, machine, definition, "D");
+    let (machine, definition) = reads();
+    check_golden(3, machine, definition, "D");
+}
+
+/// A map run over items that were read from two files.
+fn reads() -> (Machine, Arc<Definition>) {
+    let definition = definition(&json!({ "StartAt": "D", "States": { "D": {
+        "Type": "Map", "Label": "L", "End": true,
+        "ItemReader": { "Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": { "Bucket": "b" } },
+        "ItemProcessor": {
+            "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+            "StartAt": "X", "States": { "X": { "Type": "Pass", "End": true } } },
+    } } }));
+    let (mut machine, turn) = begin(&definition, json!({}));
+    let found = json!({ "Items": [1, 2], "Places": [[0, "s3://b/x"], [1, "s3://b/y"]] });
+    let found = Document::new(found).into();
+    machine.step([Input::ItemsRead(turn.asks[0].0, Ok(found))], &world(NOW));
+    (machine, definition)
 }
 
 #[track_caller]
@@ -552,7 +576,7 @@ fn run(
                 Input::Fired(op)
             }
             Ask::Task(task) => Input::TaskEnded(op, outcome(task.input.value().clone())),
-            Ask::Read(_) => Input::ItemsRead(op, outcome(json!([1, 2, 3]))),
+            Ask::Read(_) => Input::ItemsRead(op, outcome(json!([1, 2, 3])).map(Into::into)),
             Ask::Child(child) => Input::ChildEnded(op, outcome(child.input.value().clone())),
             Ask::Write(_) => Input::ResultsWritten(op, outcome(json!({}))),
         };

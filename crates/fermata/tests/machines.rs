@@ -269,6 +269,35 @@ fn a_stopped_execution_is_aborted_and_a_failed_one_goes_on_where_it_failed() {
 }
 
 #[test]
+fn a_nested_execution_that_begins_again_with_a_redrive_is_told_of_as_itself() {
+    let (server, folder) = server(&[("flaky.py", FAIL.to_owned())]);
+    create(&server, "inner", &machine(&json!({"T": task(&format!("{FUNCTION}flaky"), "")}), "T"));
+    let mut nested = task("arn:aws:states:::states:startExecution.sync:2", "");
+    nested["Parameters"] = json!({"StateMachineArn": format!("{MACHINE}inner"), "Input.$": "$"});
+    create(&server, "outer", &machine(&json!({"N": nested}), "N"));
+    let arn = start(&server, "outer", "o", &json!({"k": 1}));
+    let failed = ended(&server, &arn);
+    assert_eq!(failed["error"], "States.TaskFailed", "{failed:#}");
+    server.ok(&["deploy", &file(folder.path(), "flaky.py", ECHO)]);
+    aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap();
+    let done = ended(&server, &arn);
+    assert_eq!(done["status"], "SUCCEEDED", "{done:#}");
+    let told: Value = serde_json::from_str(done["output"].as_str().unwrap()).unwrap();
+    let listed = json!({"stateMachineArn": format!("{MACHINE}inner"), "statusFilter": "SUCCEEDED"});
+    let listed = aws(&server, "ListExecutions", &listed).unwrap();
+    assert_eq!(listed["executions"][0]["executionArn"], told["ExecutionArn"]);
+    let events = history(&server, &arn);
+    let submitted = events.iter().filter(|event| event["type"] == "TaskSubmitted");
+    let shown: Vec<bool> = submitted
+        .map(|event| {
+            let output = event["taskSubmittedEventDetails"]["output"].as_str().unwrap();
+            output.contains(told["ExecutionArn"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(shown, [false, true], "each says which it is");
+}
+
+#[test]
 fn a_silent_worker_is_given_up_after_its_heartbeat() {
     let (server, _folder) = server(&[]);
     let activity = "arn:aws:states:us-east-1:000000000000:activity:slow";

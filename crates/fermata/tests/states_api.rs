@@ -149,6 +149,177 @@ fn a_redriven_execution_tells_when_that_was() {
 }
 
 #[test]
+fn a_redrive_that_is_asked_for_twice_with_one_token_is_one() {
+    let server = Server::dev(&[]);
+    let mut fails = machine("m");
+    fails["definition"] =
+        json!({ "StartAt": "F", "States": { "F": { "Type": "Fail" } } }).to_string().into();
+    let made = aws(&server, "CreateStateMachine", &fails).unwrap();
+    let start = json!({ "stateMachineArn": made["stateMachineArn"] });
+    let started = aws(&server, "StartExecution", &start).unwrap();
+    let execution = json!({ "executionArn": started["executionArn"] });
+    let redrives = |count: u64| {
+        eventually("it fails", || {
+            let told = aws(&server, "DescribeExecution", &execution).unwrap();
+            told["status"] == "FAILED" && told["redriveCount"] == count
+        });
+    };
+    redrives(0);
+    let redrive = |token: &str| {
+        let mut body = execution.clone();
+        body["clientToken"] = token.into();
+        aws(&server, "RedriveExecution", &body).unwrap()["redriveDate"].clone()
+    };
+    let first = redrive("one");
+    redrives(1);
+    assert_eq!(redrive("one"), first);
+    redrives(1);
+    assert_ne!(redrive("two"), first);
+    redrives(2);
+}
+
+#[test]
+fn an_alias_is_changed_by_something_and_deleted_once() {
+    let server = Server::dev(&[]);
+    let mut published = machine("m");
+    published["publish"] = true.into();
+    published["versionDescription"] = "first".into();
+    let made = aws(&server, "CreateStateMachine", &published).unwrap();
+    // The same request has the same answer; another description is another request.
+    assert_eq!(aws(&server, "CreateStateMachine", &published).unwrap(), made);
+    published["versionDescription"] = "other".into();
+    refused(&server, "CreateStateMachine", &published, "StateMachineAlreadyExists");
+
+    let alias = json!({ "name": "a", "routingConfiguration": [
+        { "stateMachineVersionArn": made["stateMachineVersionArn"], "weight": 100 }] });
+    let created = aws(&server, "CreateStateMachineAlias", &alias).unwrap();
+    assert_eq!(aws(&server, "CreateStateMachineAlias", &alias).unwrap(), created);
+    let arn = json!({ "stateMachineAliasArn": created["stateMachineAliasArn"] });
+    let error = aws(&server, "UpdateStateMachineAlias", &arn).unwrap_err();
+    assert_eq!(error["__type"], "ValidationException");
+    assert_eq!(error["reason"], "MISSING_REQUIRED_PARAMETER");
+    let mut wrong = arn.clone();
+    wrong["routingConfiguration"] = alias["routingConfiguration"].clone();
+    wrong["routingConfiguration"][0]["weight"] = 99.into();
+    let error = aws(&server, "UpdateStateMachineAlias", &wrong).unwrap_err();
+    assert_eq!(error["reason"], "INVALID_ROUTING_CONFIGURATION");
+    let mut same = arn.clone();
+    same["routingConfiguration"] = alias["routingConfiguration"].clone();
+    aws(&server, "UpdateStateMachineAlias", &same).unwrap();
+    aws(&server, "DeleteStateMachineAlias", &arn).unwrap();
+    refused(&server, "DeleteStateMachineAlias", &arn, "ResourceNotFound");
+}
+
+#[test]
+fn an_activity_is_made_once_with_one_key() {
+    let server = Server::dev(&[]);
+    let made = aws(&server, "CreateActivity", &json!({ "name": "a" })).unwrap();
+    let tagged = json!({ "name": "a", "tags": [{ "key": "k", "value": "v" }],
+        "encryptionConfiguration": { "type": "AWS_OWNED_KEY" } });
+    assert_eq!(aws(&server, "CreateActivity", &tagged).unwrap(), made);
+    let key = json!({ "type": "CUSTOMER_MANAGED_KMS_KEY", "kmsKeyId": "alias/k" });
+    let other = json!({ "name": "a", "encryptionConfiguration": key });
+    refused(&server, "CreateActivity", &other, "ActivityAlreadyExists");
+    let other = json!({ "name": "b", "encryptionConfiguration": key });
+    let made = aws(&server, "CreateActivity", &other).unwrap();
+    let told = json!({ "activityArn": made["activityArn"] });
+    let told = aws(&server, "DescribeActivity", &told).unwrap();
+    assert_eq!(told["encryptionConfiguration"]["kmsKeyId"], "alias/k");
+}
+
+#[test]
+fn a_map_run_counts_items_and_its_children_tell_how_many_they_have() {
+    let server = Server::dev(&[]);
+    let mut mapped = machine("m");
+    mapped["definition"] = json!({ "StartAt": "M", "States": { "M": {
+        "Type": "Map", "MaxConcurrency": 1, "ItemBatcher": { "MaxItemsPerBatch": 2 }, "End": true,
+        "ToleratedFailureCount": 1,
+        "ItemProcessor": {
+            "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+            "StartAt": "C", "States": {
+                "C": { "Type": "Choice", "Default": "P", "Choices": [
+                    { "Variable": "$.Items[0]", "NumericEquals": 3, "Next": "F" }] },
+                "P": { "Type": "Pass", "End": true }, "F": { "Type": "Fail" } } } } } })
+    .to_string()
+    .into();
+    let made = aws(&server, "CreateStateMachine", &mapped).unwrap();
+    let start = json!({ "stateMachineArn": made["stateMachineArn"], "input": "[1, 2, 3, 4, 5]" });
+    let started = aws(&server, "StartExecution", &start).unwrap();
+    let execution = json!({ "executionArn": started["executionArn"] });
+    eventually("it ends", || {
+        aws(&server, "DescribeExecution", &execution).unwrap()["status"] == "SUCCEEDED"
+    });
+    let runs = aws(&server, "ListMapRuns", &execution).unwrap();
+    let run = json!({ "mapRunArn": runs["mapRuns"][0]["mapRunArn"] });
+    let told = aws(&server, "DescribeMapRun", &run).unwrap();
+    let counted = |of: &str| ["total", "succeeded", "failed"].map(|name| told[of][name].as_u64());
+    assert_eq!(counted("itemCounts"), [Some(5), Some(3), Some(2)]);
+    assert_eq!(counted("executionCounts"), [Some(3), Some(2), Some(1)]);
+    let listed = |filter: &str, value: &str| -> Vec<u64> {
+        let mut body = run.clone();
+        body[filter] = value.into();
+        let listed = aws(&server, "ListExecutions", &body).unwrap();
+        let all = listed["executions"].as_array().unwrap();
+        all.iter().map(|one| one["itemCount"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(listed("statusFilter", "SUCCEEDED"), [1, 2], "the newest first");
+    assert_eq!(listed("statusFilter", "FAILED"), [2]);
+    assert_eq!(listed("statusFilter", "PENDING_REDRIVE"), [0; 0]);
+    assert_eq!(listed("redriveFilter", "NOT_REDRIVEN"), [1, 2, 2]);
+    assert_eq!(listed("redriveFilter", "REDRIVEN"), [0; 0]);
+}
+
+#[test]
+fn a_map_state_that_is_tried_shows_what_its_iterations_would_work_on() {
+    let server = Server::dev(&[]);
+    let tried = |state: &Value, configured: &Value| {
+        let test = json!({
+            "definition": state.to_string(), "input": "{\"a\":{\"b\":[1,2,3]}}",
+            "inspectionLevel": "DEBUG", "mock": { "result": "[7]" },
+            "stateConfiguration": configured,
+        });
+        aws(&server, "TestState", &test).unwrap()
+    };
+    let seen = |told: &Value, name: &str| -> Value {
+        serde_json::from_str(told["inspectionData"][name].as_str().unwrap()).unwrap()
+    };
+    let mut state = json!({
+        "Type": "Map", "ItemsPath": "$.a.b", "End": true,
+        "ItemSelector": { "i.$": "$$.Map.Item.Index", "from.$": "$$.Map.Item.Source" },
+        "ItemProcessor": { "StartAt": "F", "States": { "F": { "Type": "Fail" } } },
+    });
+    let told = tried(&state, &json!({}));
+    assert_eq!((&told["status"], &told["output"]), (&json!("SUCCEEDED"), &json!("[7]")));
+    let item = |index: u32, from: &str| json!({ "i": index, "from": from });
+    let from_input = [0, 1, 2].map(|index| item(index, "STATE_DATA"));
+    assert_eq!(seen(&told, "afterItemSelector"), json!(from_input));
+    state["ItemSelector"] = json!({ "gone.$": "$.gone" });
+    let told = tried(&state, &json!({}));
+    assert_eq!(told["status"], "FAILED", "its own fields are not mocked: {told:#}");
+
+    let read = json!({
+        "Type": "Map", "End": true,
+        "ItemReader": { "Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": { "InputType": "JSON", "ItemsPointer": "/of" },
+            "Parameters": { "Bucket": "b", "Key": "k" } },
+        "ItemSelector": { "k.$": "$$.Map.Item.Key", "from.$": "$$.Map.Item.Source" },
+        "ItemBatcher": { "MaxItemsPerBatch": 2 },
+        "ItemProcessor": {
+            "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+            "StartAt": "F", "States": { "F": { "Type": "Fail" } } },
+    });
+    let told = tried(&read, &json!({ "mapItemReaderData": "{\"of\":{\"x\":1,\"y\":2,\"z\":3}}" }));
+    assert_eq!(told["status"], "SUCCEEDED", "{told:#}");
+    let pair = |key: &str, value: u32| json!({ "Key": key, "Value": value });
+    let pairs = json!([pair("x", 1), pair("y", 2), pair("z", 3)]);
+    assert_eq!(seen(&told, "afterItemsPointer"), pairs);
+    let [x, y, z] = ["x", "y", "z"].map(|key| json!({ "k": key, "from": "s3://b/k" }));
+    assert_eq!(seen(&told, "afterItemSelector"), json!([x, y, z]));
+    let batches = json!([{ "Items": [x, y] }, { "Items": [z] }]);
+    assert_eq!(seen(&told, "afterItemBatcher"), batches);
+}
+
+#[test]
 fn a_wait_state_that_is_tried_goes_on_at_once_with_what_it_hands_on() {
     let server = Server::dev(&[]);
     let tried = |state: &Value| {

@@ -177,6 +177,11 @@ pub const ASL_ITEMS_BYTES_MAX: usize = 128 << 20;
 pub const ASL_RESULT_FILE_BYTES: usize = 64 << 20;
 /// Bytes of an input, output or result of a state, unless the operator sets another cap.
 pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
+/// Bytes of all variables of one execution of a state machine together. One of them, and what one state
+/// assigns, may have as many bytes as an output.
+pub const ASL_VARIABLES_BYTES_MAX: usize = 10 << 20;
+/// The same where AWS's quotas do not hold.
+pub const ASL_VARIABLES_BYTES_PLATFORM: usize = 64 << 20;
 /// Published versions of a state machine.
 pub const STATE_MACHINE_VERSIONS_MAX: usize = 1_000;
 /// Aliases of a state machine.
@@ -199,5 +204,11 @@ pub const ASL_DEFINITIONS_KEPT_MAX: usize = 256;
 pub const MAP_RUNS_KNOWN_MAX: usize = 10_000;
 /// Log groups of a tenant.
 pub const LOG_GROUPS_MAX: usize = 10_000;
+/// Tokens of requests that an execution was redriven with lately, which are known again.
+pub const REDRIVE_TOKENS_MAX: usize = 10;
+/// How long they are known.
+pub const REDRIVE_TOKEN_TIME: Duration = Duration::from_mins(15);
+/// Executions of which a node knows them; beyond it all are forgotten.
+pub const REDRIVE_TOKENS_KNOWN_MAX: usize = 10_000;
 /// Map runs of one execution whose limits are still shown when they have ended; of older ones zeros are.
 pub const MAP_RUNS_LIMITS_KNOWN_MAX: usize = 32;

@@ -7,7 +7,7 @@ use model::Timestamp;
 use model::suspend::OpId;
 use serde_json::{Map as Object, Value, json};
 
-use super::map::{Item, MapPhase, Source};
+use super::map::{Item, MapPhase, STATE_DATA, Source};
 use super::map_run::MapRunPhase;
 use super::parallel::ParallelPhase;
 use super::task::TaskPhase;
@@ -147,6 +147,7 @@ impl Machine {
                 shown.insert("Key".to_owned(), key.clone());
             }
             shown.insert("Value".to_owned(), item.value().clone());
+            shown.insert("Source".to_owned(), item.place.into());
             context.insert("Map".to_owned(), json!({ "Item": shown }));
         }
         if let Some(token) = token
@@ -175,7 +176,8 @@ impl Machine {
         loop {
             let branch = self.branch(id);
             if let Some((index, value)) = &branch.item {
-                return Some(Item { index: *index, whole: value.value(), of: Source::Array });
+                let (whole, of) = (value.value(), Source::Array);
+                return Some(Item { index: *index, whole, of, place: STATE_DATA });
             }
             id = branch.parent?.0;
         }

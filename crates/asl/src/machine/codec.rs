@@ -26,6 +26,8 @@ use crate::env::Random;
 const VERSION: u8 = 1;
 /// The format of those that have something in addition at their end.
 const VERSION_WITH_MORE: u8 = 2;
+/// The format of those that read items from files, too.
+const VERSION_WITH_PLACES: u8 = 3;
 /// A document of so many bytes is a part.
 const PART_BYTES_MIN: usize = 2_048;
 
@@ -73,8 +75,7 @@ impl Machine {
         let mut body = Writer::default();
         self.write(&mut body);
         let Writer { bytes: body, documents, .. } = body;
-        let version = if self.has_more() { VERSION_WITH_MORE } else { VERSION };
-        let mut head = Writer { bytes: vec![version], ..Writer::default() };
+        let mut head = Writer { bytes: vec![self.version()], ..Writer::default() };
         let (mut parts, mut live) = (Vec::new(), BTreeSet::new());
         head.number(documents.len() as u64);
         for document in &documents {
@@ -120,16 +121,42 @@ impl Machine {
             write_role(w, op.role);
         }
         w.maybe(self.end.as_ref(), write_end);
-        if self.has_more() {
+        let version = self.version();
+        if version >= VERSION_WITH_MORE {
             w.maybe(self.redriven.as_ref(), |w, at| w.number(at.0));
             let runs: Vec<BranchId> = self.runs_of_objects().collect();
             w.list(&runs, |w, id| w.number(id.0));
         }
+        if version >= VERSION_WITH_PLACES {
+            let runs: Vec<(BranchId, &Document)> = self.runs_of_files().collect();
+            w.list(&runs, |w, (id, places)| {
+                w.number(id.0);
+                w.document(places);
+            });
+        }
     }
 
-    /// Whether there is something that the first format has no place for.
-    fn has_more(&self) -> bool {
-        self.redriven.is_some() || self.runs_of_objects().next().is_some()
+    /// The first format that has a place for all that there is.
+    fn version(&self) -> u8 {
+        if self.runs_of_files().next().is_some() {
+            VERSION_WITH_PLACES
+        } else if self.redriven.is_some() || self.runs_of_objects().next().is_some() {
+            VERSION_WITH_MORE
+        } else {
+            VERSION
+        }
+    }
+
+    /// Map runs whose items were read from files, and the places of these.
+    fn runs_of_files(&self) -> impl Iterator<Item = (BranchId, &Document)> + '_ {
+        self.branches.iter().filter_map(|(id, branch)| match &branch.phase {
+            Phase::MapRun(run)
+                if run.places.value().as_array().is_some_and(|all| !all.is_empty()) =>
+            {
+                Some((*id, &run.places))
+            }
+            _ => None,
+        })
     }
 
     fn runs_of_objects(&self) -> impl Iterator<Item = BranchId> + '_ {
@@ -149,7 +176,7 @@ impl Machine {
     ) -> Result<Self, DecodeError> {
         let mut r = Reader { bytes, documents: Vec::new() };
         let version = r.byte()?;
-        if !matches!(version, VERSION | VERSION_WITH_MORE) {
+        if !matches!(version, VERSION..=VERSION_WITH_PLACES) {
             return Err(DecodeError::Version(version));
         }
         for _ in 0..r.count()? {
@@ -158,8 +185,11 @@ impl Machine {
         }
         let next_part = r.number()?;
         let mut machine = read_machine(&mut r, definition, settings, next_part)?;
-        if version == VERSION_WITH_MORE {
+        if version >= VERSION_WITH_MORE {
             read_more(&mut r, &mut machine)?;
+        }
+        if version >= VERSION_WITH_PLACES {
+            read_places(&mut r, &mut machine)?;
         }
         if r.bytes.is_empty() { Ok(machine) } else { Err(DecodeError::Damaged) }
     }
@@ -170,6 +200,16 @@ fn read_more(r: &mut Reader<'_>, machine: &mut Machine) -> Result<(), DecodeErro
     for id in r.list(|r| r.number().map(BranchId))? {
         match machine.branches.get_mut(&id).map(|branch| &mut branch.phase) {
             Some(Phase::MapRun(run)) => run.source = Source::Object,
+            _ => return Err(DecodeError::Damaged),
+        }
+    }
+    Ok(())
+}
+
+fn read_places(r: &mut Reader<'_>, machine: &mut Machine) -> Result<(), DecodeError> {
+    for (id, places) in r.list(|r| Ok((BranchId(r.number()?), r.document()?)))? {
+        match machine.branches.get_mut(&id).map(|branch| &mut branch.phase) {
+            Some(Phase::MapRun(run)) => run.places = places,
             _ => return Err(DecodeError::Damaged),
         }
     }
@@ -417,6 +457,7 @@ fn read_run(r: &mut Reader<'_>) -> Result<MapRunPhase, DecodeError> {
         label: r.text()?,
         items: r.document()?,
         source: Source::Array,
+        places: serde_json::Value::Array(Vec::new()).into(),
         effective: r.document()?,
         batches: r.maybe(|r| r.list(Reader::small))?,
         children: r.size()?,

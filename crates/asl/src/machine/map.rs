@@ -29,7 +29,12 @@ pub(super) struct Item<'v> {
     /// What an iteration works on where nothing selects.
     pub(super) whole: &'v Value,
     pub(super) of: Source,
+    /// Where it was found.
+    pub(super) place: &'v str,
 }
+
+/// The place of items that came with the input of the state.
+pub(super) const STATE_DATA: &str = "STATE_DATA";
 
 impl<'v> Item<'v> {
     pub(super) fn key(&self) -> Option<&'v Value> {
@@ -96,6 +101,10 @@ impl Machine {
             results: Results::new(length),
         };
         self.branch_mut(id).phase = Phase::Map(Box::new(phase));
+        if self.is_tried(id) {
+            let shown = self.inspect_items(id, state, map);
+            return shown.unwrap_or_else(|error| self.broke(id, error));
+        }
         if length == 0 {
             self.map_succeeded(id);
             return;
@@ -187,6 +196,30 @@ impl Machine {
         self.fill(id, state.language, selector, map.selector_field, sees)
     }
 
+    /// Whether the state itself is tried: something else stands in for its iterations.
+    pub(super) fn is_tried(&self, id: BranchId) -> bool {
+        self.inspection.is_some() && self.branch(id).parent.is_none()
+    }
+
+    fn inspect_items(&mut self, id: BranchId, state: &State, map: &Map) -> Result<(), EvalError> {
+        let Phase::Map(phase) = &self.branch(id).phase else { return Ok(()) };
+        let mut inputs = Vec::new();
+        for (index, whole) in (0..).zip(phase.items.value().as_array().into_iter().flatten()) {
+            let item = Item { index, whole, of: Source::Array, place: STATE_DATA };
+            let input = self.item_input(id, state, map, &phase.effective, item)?;
+            inputs.push(input.into_value());
+        }
+        self.inspect_selected(map, inputs);
+        Ok(())
+    }
+
+    /// Shows what the iterations of a state that is tried would work on.
+    pub(super) fn inspect_selected(&mut self, map: &Map, inputs: Vec<Value>) {
+        if map.item_selector.is_some() {
+            self.inspect(|seen| seen.after_item_selector = Some(Value::Array(inputs).into()));
+        }
+    }
+
     fn begin_iteration(&mut self, id: BranchId, previous: u64) {
         let definition = std::sync::Arc::clone(&self.definition);
         let branch = self.branch_mut(id);
@@ -198,7 +231,7 @@ impl Machine {
         let (items, effective) = (phase.items.clone(), phase.effective.clone());
         let slot = u32::try_from(index).unwrap_or(u32::MAX);
         let item = &items.value()[index];
-        let one = Item { index: slot, whole: item, of: Source::Array };
+        let one = Item { index: slot, whole: item, of: Source::Array, place: STATE_DATA };
         let input = match self.item_input(id, state, map, &effective, one) {
             Ok(input) => input,
             Err(error) => return self.broke(id, error),

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use model::suspend::OpId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::branch::{BranchId, Phase};
 use super::flow::Sees;
-use super::map::{Item, Source};
+use super::map::{Item, STATE_DATA, Source};
 use super::recover::Failure;
 use super::results::Results;
 use super::{Machine, Role, Turn, World};
-use crate::ask::{Ask, ChildAsk, ChildResult, Failed, ReadAsk, WriteAsk};
+use crate::ask::{Ask, ChildAsk, ChildResult, Failed, ItemsFound, ReadAsk, WriteAsk};
 use crate::definition::{Batcher, Distributed, Kind, Map, Reader, State, Writer};
 use crate::document::Document;
 use crate::env::{ErrorName, EvalError};
@@ -25,6 +25,8 @@ pub(super) struct MapRunPhase {
     /// An array, once it was read.
     pub(super) items: Document,
     pub(super) source: Source,
+    /// Where the items were read from, as in [`ItemsFound`]; none of those of the state's input.
+    pub(super) places: Document,
     pub(super) effective: Document,
     /// For each child the first item that is not its any more; none without batches.
     pub(super) batches: Option<Vec<u32>>,
@@ -61,6 +63,9 @@ pub struct MapRunProgress {
     pub succeeded: usize,
     /// Children that did not.
     pub failed: usize,
+    /// Items of those under way, of those that succeeded and of those that did not: more than there are
+    /// children, where they are put together.
+    pub items_of: [usize; 3],
     /// Children that may run at the same time; 0 is as many as can.
     pub max_concurrency: usize,
     /// Children that may fail.
@@ -228,6 +233,7 @@ impl Machine {
             label,
             items: json!([]).into(),
             source: Source::Array,
+            places: json!([]).into(),
             effective,
             batches: None,
             children: 0,
@@ -274,9 +280,9 @@ impl Machine {
         })
     }
 
-    pub(super) fn items_read(&mut self, id: BranchId, items: Result<Document, Failed>) {
-        let items = match items {
-            Ok(items) if items.value().is_array() => items,
+    pub(super) fn items_read(&mut self, id: BranchId, found: Result<ItemsFound, Failed>) {
+        let found = match found {
+            Ok(found) if found.items.value().is_array() => found,
             Ok(_) => {
                 let cause = "Attempting to map over non-iterable node.".to_owned();
                 return self.run_failed(id, Failure::of(ErrorName::ItemReaderFailed, cause));
@@ -284,7 +290,8 @@ impl Machine {
             Err(failed) => return self.run_failed(id, failed.into()),
         };
         if let Phase::MapRun(phase) = &mut self.branch_mut(id).phase {
-            phase.items = items;
+            phase.items = found.items;
+            phase.places = found.places;
         }
         self.begin_children(id);
     }
@@ -293,11 +300,11 @@ impl Machine {
         let definition = std::sync::Arc::clone(&self.definition);
         let Some(run) = run_of(&definition, self, id) else { return };
         let Phase::MapRun(phase) = &self.branch(id).phase else { return };
-        let (items, effective) = (phase.items.clone(), phase.effective.clone());
-        let count = items.value().as_array().map_or(0, Vec::len);
+        let effective = phase.effective.clone();
+        let count = phase.items.value().as_array().map_or(0, Vec::len);
         let batches = match &run.distributed.batcher {
             None => None,
-            Some(batcher) => match self.batches(id, &run, batcher, &items, &effective) {
+            Some(batcher) => match self.batches(id, &run, batcher, count, &effective) {
                 Ok(batches) => Some(batches),
                 Err(error) => return self.broke(id, error),
             },
@@ -307,11 +314,39 @@ impl Machine {
         phase.batches = batches;
         phase.children = children;
         phase.results = Results::new(children);
+        if self.is_tried(id) {
+            let shown = self.inspect_run(id, &run);
+            return shown.unwrap_or_else(|error| self.broke(id, error));
+        }
         if children == 0 {
             self.children_ended(id);
         } else {
             self.begin_more(id, &run);
         }
+    }
+
+    fn inspect_run(&mut self, id: BranchId, run: &Run<'_>) -> Result<(), EvalError> {
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return Ok(()) };
+        let items = phase.items.clone();
+        let mut inputs = Vec::new();
+        for at in 0..items.value().as_array().map_or(0, Vec::len) {
+            let item = phase.item(at);
+            let input = self.item_input(id, run.state, run.map, &phase.effective, item)?;
+            inputs.push(input.into_value());
+        }
+        let mut batches = Vec::new();
+        for index in 0..phase.batches.as_ref().map_or(0, Vec::len) {
+            batches.push(self.child_input(id, run, index)?.into_value());
+        }
+        let has_pointer =
+            run.distributed.reader.as_ref().is_some_and(|reader| reader.items_pointer.is_some());
+        self.inspect_selected(run.map, inputs);
+        self.inspect(|seen| {
+            seen.after_items_pointer = has_pointer.then_some(items);
+            seen.after_item_batcher =
+                run.distributed.batcher.as_ref().map(|_| Value::Array(batches).into());
+        });
+        Ok(())
     }
 
     /// Where each batch ends.
@@ -320,30 +355,26 @@ impl Machine {
         id: BranchId,
         run: &Run<'_>,
         batcher: &Batcher,
-        items: &Document,
+        items: usize,
         effective: &Document,
     ) -> Result<Vec<u32>, EvalError> {
         let limit = |field: &str, dynamic: Option<&_>| match dynamic {
             None => Ok(u64::MAX),
             Some(dynamic) => self.count_field(id, field, dynamic, effective.value()),
         };
-        let of = match &self.branch(id).phase {
-            Phase::MapRun(phase) => phase.source,
-            _ => Source::Array,
-        };
         let items_max = limit("MaxItemsPerBatch", batcher.max_items.as_ref())?.max(1);
         let bytes_max = limit("MaxInputBytesPerBatch", batcher.max_bytes.as_ref())?;
-        let items = items.value().as_array().map_or(&[][..], Vec::as_slice);
         let mut ends = Vec::new();
         let (mut in_batch, mut bytes) = (0u64, 0u64);
-        for (index, whole) in (0u32..).zip(items) {
-            let size = match batcher.max_bytes {
-                None => 0,
-                Some(_) => {
-                    let item = Item { index, whole, of };
+        let count = u32::try_from(items).unwrap_or(u32::MAX);
+        for index in 0..count {
+            let size = match (&batcher.max_bytes, &self.branch(id).phase) {
+                (Some(_), Phase::MapRun(phase)) => {
+                    let item = phase.item(index as usize);
                     let input = self.item_input(id, run.state, run.map, effective, item)?;
                     input.text().len() as u64 + 1
                 }
+                _ => 0,
             };
             if in_batch > 0 && (in_batch >= items_max || bytes.saturating_add(size) > bytes_max) {
                 ends.push(index);
@@ -353,7 +384,7 @@ impl Machine {
             bytes += size;
         }
         if in_batch > 0 {
-            ends.push(u32::try_from(items.len()).unwrap_or(u32::MAX));
+            ends.push(count);
         }
         Ok(ends)
     }
@@ -365,12 +396,8 @@ impl Machine {
         index: usize,
     ) -> Result<Document, EvalError> {
         let Phase::MapRun(phase) = &self.branch(id).phase else { return Ok(json!(null).into()) };
-        let input = |at: usize| {
-            let slot = u32::try_from(at).unwrap_or(u32::MAX);
-            let whole = &phase.items.value()[at];
-            let item = Item { index: slot, whole, of: phase.source };
-            self.item_input(id, run.state, run.map, &phase.effective, item)
-        };
+        let input =
+            |at: usize| self.item_input(id, run.state, run.map, &phase.effective, phase.item(at));
         let Some(ends) = &phase.batches else { return input(index) };
         let begin = index.checked_sub(1).map_or(0, |before| ends[before] as usize);
         let mut items = Vec::new();
@@ -539,6 +566,20 @@ impl Machine {
 }
 
 impl MapRunPhase {
+    /// One of the items, and where it was found.
+    fn item(&self, at: usize) -> Item<'_> {
+        let places = self.places.value().as_array().map_or(&[][..], Vec::as_slice);
+        let begins = |place: &Value| place[0].as_u64().is_some_and(|first| first <= at as u64);
+        let found = places.partition_point(begins).checked_sub(1).map(|last| &places[last]);
+        let are_fields = found.is_some_and(|place| place[2] == true);
+        Item {
+            index: u32::try_from(at).unwrap_or(u32::MAX),
+            whole: &self.items.value()[at],
+            of: if are_fields { Source::Object } else { self.source },
+            place: found.and_then(|place| place[1].as_str()).unwrap_or(STATE_DATA),
+        }
+    }
+
     fn progress(&self, limit: usize) -> MapRunProgress {
         let ended = self.next - self.running.len();
         let failed = usize::try_from(self.failed).unwrap_or(usize::MAX);
@@ -549,10 +590,31 @@ impl MapRunPhase {
             running: self.running.len(),
             succeeded: ended.saturating_sub(failed),
             failed,
+            items_of: self.items_of([self.running.len(), ended.saturating_sub(failed), failed]),
             max_concurrency: if self.concurrency == limit { 0 } else { self.concurrency },
             tolerated_count: self.tolerated_count,
             tolerated_percentage: self.tolerated_percentage,
         }
+    }
+
+    /// Items of so many children that run, succeeded and failed.
+    fn items_of(&self, children: [usize; 3]) -> [usize; 3] {
+        let Some(ends) = &self.batches else { return children };
+        let size = |index: usize| {
+            let begin = index.checked_sub(1).map_or(0, |before| ends[before]);
+            ends[index].saturating_sub(begin) as usize
+        };
+        let running = self.running.values().map(|index| size(*index as usize)).sum();
+        let under_way = |index: &usize| self.running.values().any(|at| *at as usize == *index);
+        // Few fail, and only then each child is looked at.
+        let failed = if self.failed == 0 {
+            0
+        } else {
+            let ended = (0..self.next).filter(|index| self.results.get(*index).is_none());
+            ended.filter(|index| !under_way(index)).map(size).sum()
+        };
+        let begun = self.next.checked_sub(1).map_or(0, |last| ends[last] as usize);
+        [running, begun.saturating_sub(running + failed), failed]
     }
 
     fn exceeds_tolerance(&self) -> bool {
@@ -580,7 +642,7 @@ fn flattened(results: &Document) -> Document {
             None => flat.push(result.clone()),
         }
     }
-    serde_json::Value::Array(flat).into()
+    Value::Array(flat).into()
 }
 
 fn run_of<'d>(
@@ -597,8 +659,6 @@ fn run_of<'d>(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -608,6 +668,7 @@ mod tests {
             label: String::new(),
             items: Value::Null.into(),
             source: Source::Array,
+            places: Value::Null.into(),
             effective: Value::Null.into(),
             batches: None,
             children: 10,

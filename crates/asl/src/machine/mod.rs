@@ -47,6 +47,9 @@ pub use purpose::Purpose;
 pub struct Settings {
     /// Bytes of an input, output or result; above, `States.DataLimitExceeded`.
     pub data_bytes_max: usize,
+    /// Bytes of all variables together; above, `States.DataLimitExceeded`. One of them, and what a state
+    /// assigns, is held to `data_bytes_max`.
+    pub variables_bytes_max: usize,
     /// Events of one execution; above, it fails.
     pub events_max: u64,
     /// States entered in one step; what is left goes on in the next one.
@@ -70,6 +73,7 @@ impl Default for Settings {
         use model::limits;
         Self {
             data_bytes_max: limits::ASL_DATA_BYTES_DEFAULT,
+            variables_bytes_max: limits::ASL_VARIABLES_BYTES_MAX,
             events_max: limits::ASL_EVENTS_DEFAULT,
             transitions_per_step: limits::ASL_TRANSITIONS_PER_STEP,
             inline_concurrency_max: limits::ASL_INLINE_CONCURRENCY_MAX,

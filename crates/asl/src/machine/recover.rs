@@ -47,6 +47,28 @@ impl Failure {
         )
     }
 
+    /// What a state assigns is too large.
+    pub(super) fn assign_limit(state: &str) -> Self {
+        Self::of(
+            ErrorName::DataLimitExceeded,
+            format!(
+                "The state/task '{state}' assigned variables with a size exceeding the maximum number of bytes \
+                 service limit."
+            ),
+        )
+    }
+
+    /// All variables together are too large.
+    pub(super) fn variables_limit(state: &str) -> Self {
+        Self::of(
+            ErrorName::DataLimitExceeded,
+            format!(
+                "With what the state/task '{state}' assigned, the variables of the execution exceed the maximum \
+                 number of bytes service limit."
+            ),
+        )
+    }
+
     pub(super) fn is_timeout(&self) -> bool {
         self.error.as_deref() == Some(ErrorName::Timeout.as_str())
     }
@@ -56,7 +78,7 @@ impl Failure {
         self.error.is_some()
     }
 
-    fn matches(&self, names: &[String]) -> bool {
+    pub(super) fn matches(&self, names: &[String]) -> bool {
         let error = self.error.as_deref().unwrap_or_default();
         // Errors of the interpreter itself can not be caught, whatever is named.
         if error == ErrorName::Runtime.as_str() {
@@ -116,14 +138,17 @@ impl Machine {
         }
         self.inspect(|inspection| inspection.catch_index = u32::try_from(index).ok());
         let catcher = &recovery.catchers[index];
-        match self.caught(id, state.language, catcher, &failure) {
-            Ok(left) => self.leave(id, left, Some(catcher.next)),
-            Err(error) => {
-                // A catcher's own failure is not caught again.
+        let left = self
+            .caught(id, state.language, catcher, &failure)
+            .map_err(|error| Failure::of(error.name, error.cause))
+            .and_then(|left| self.excess(id, &left).map_or(Ok(left), Err));
+        match left {
+            Ok(left) => self.hand_over(id, left, Some(catcher.next)),
+            // A catcher's own failure is not caught again.
+            Err(failure) => {
                 if !is_told {
                     self.note_failed(id, state);
                 }
-                let failure = Failure::of(error.name, error.cause);
                 self.branch_failed(id, failure);
             }
         }

@@ -1,11 +1,53 @@
-//! Going on after a failure: what ran out of time is done again, and what a worker said had failed.
+//! Going on after a failure: what ran out of time is done again, what a worker said had failed, and what gave
+//! an answer that could not be used.
 
 use model::suspend::OpId;
 
-use super::branch::Phase;
+use super::branch::{BranchId, Phase};
+use super::recover::Failure;
+use super::task::limited_name;
 use super::{Machine, Op, Role, Turn, World};
+use crate::document::Document;
+use crate::env::Random;
 
 impl Machine {
+    /// Whether an answer fails its task for good: the state can make nothing of it, and nobody catches that.
+    pub fn is_wasted(&mut self, task: OpId, answer: &Document) -> bool {
+        let Some(Op { branch: Some(id), role: Role::Task }) = self.ops.get(&task).copied() else {
+            return false;
+        };
+        let seed = self.random.seed();
+        let failure = self.misfit(id, answer);
+        self.random = Random::new(seed);
+        failure.is_some_and(|failure| !self.is_caught(id, &failure))
+    }
+
+    fn misfit(&mut self, id: BranchId, answer: &Document) -> Option<Failure> {
+        if answer.text().len() > self.settings.data_bytes_max {
+            return Some(Failure::data_limit(&limited_name(&self.resource(id))));
+        }
+        let definition = std::sync::Arc::clone(&self.definition);
+        let branch = self.branch(id);
+        match self.output(id, definition.state(branch.chart, branch.state), answer.clone()) {
+            Ok(left) => self.excess(id, &left),
+            Err(error) => Some(Failure::of(error.name, error.cause)),
+        }
+    }
+
+    /// Whether the state of the branch, or one around it, has a catcher for it.
+    fn is_caught(&self, mut id: BranchId, failure: &Failure) -> bool {
+        loop {
+            let branch = self.branch(id);
+            let state = self.definition.state(branch.chart, branch.state);
+            let catchers = state.kind.recovery().map_or(&[][..], |recovery| &recovery.catchers);
+            if catchers.iter().any(|catcher| failure.matches(&catcher.errors)) {
+                return true;
+            }
+            let Some((around, _)) = branch.parent else { return false };
+            id = around;
+        }
+    }
+
     /// Before a turn that failed is taken again: of tasks whose time limit or work is among `fired`, those
     /// that wait for a token are tried from their beginning, and the limits of others, whose calls are made
     /// again, begin anew. So does the limit of the whole, and retries are counted from 0. What is left of

@@ -283,7 +283,7 @@ fn of_service(details: Details, resource: &Resource) -> Details {
     }
 }
 
-fn limited_name(resource: &Resource) -> String {
+pub(super) fn limited_name(resource: &Resource) -> String {
     match &resource.integration {
         Integration::Function { .. } | Integration::Activity { .. } => resource.arn.clone(),
         Integration::Service { service, .. } => service.clone(),

@@ -132,18 +132,44 @@ impl Machine {
 
     /// The state of a branch is done: on to the next, or the end of its chart.
     pub(super) fn leave(&mut self, id: BranchId, left: Left, next: Option<StateId>) {
+        match self.excess(id, &left) {
+            Some(failure) => self.failed(id, failure),
+            None => self.hand_over(id, left, next),
+        }
+    }
+
+    /// What is too large or too deep to be handed on.
+    pub(super) fn excess(&self, id: BranchId, left: &Left) -> Option<Failure> {
         let branch = self.branch(id);
-        let state = self.definition.state(branch.chart, branch.state);
+        let name = &self.definition.state(branch.chart, branch.state).name;
         if crate::path::is_deeper(left.output.value(), crate::path::DEPTH_MAX) {
             let cause = format!("The output nests deeper than {} levels.", crate::path::DEPTH_MAX);
-            self.failed(id, Failure::of(ErrorName::Runtime, cause));
-            return;
+            return Some(Failure::of(ErrorName::Runtime, cause));
         }
         if left.output.text().len() > self.settings.data_bytes_max {
-            let failure = Failure::data_limit(&state.name);
-            self.failed(id, failure);
-            return;
+            return Some(Failure::data_limit(name));
         }
+        if left.assigned.is_empty() {
+            return None;
+        }
+        let bytes = |values: &mut dyn Iterator<Item = &Document>| {
+            values.map(|value| value.text().len()).sum::<usize>()
+        };
+        let assigned = bytes(&mut left.assigned.values());
+        if assigned > self.settings.data_bytes_max {
+            return Some(Failure::assign_limit(name));
+        }
+        let replaced = left.assigned.keys().filter_map(|name| branch.variables.get(name));
+        let all = self.branches.values().flat_map(|branch| branch.variables.values());
+        let (all, replaced) = (bytes(&mut { all }), bytes(&mut { replaced }));
+        let is_too_much = all - replaced + assigned > self.settings.variables_bytes_max;
+        is_too_much.then(|| Failure::variables_limit(name))
+    }
+
+    /// Leaves a state with what is fit to be handed on.
+    pub(super) fn hand_over(&mut self, id: BranchId, left: Left, next: Option<StateId>) {
+        let branch = self.branch(id);
+        let state = self.definition.state(branch.chart, branch.state);
         let kind = match &state.kind {
             Kind::Pass { .. } => EventKind::PassStateExited,
             Kind::Task(_) => EventKind::TaskStateExited,

@@ -135,7 +135,7 @@ impl<'c> World<'c> {
                 Ask::Task(task) => self.task(number, op, &task)?,
                 Ask::Read(read) => {
                     let items = self.read(&read);
-                    self.later(self.now, number, Input::ItemsRead(op, items));
+                    self.later(self.now, number, Input::ItemsRead(op, items.map(Into::into)));
                 }
                 Ask::Child(child) => self.child(number, op, *child)?,
                 Ask::Write(write) => {

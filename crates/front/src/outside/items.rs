@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use asl::ask::Failed;
 use asl::definition::Format;
-use asl::items::{Items, Layout};
+use asl::items::{Held, Items, Layout};
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use http_body_util::BodyExt as _;
@@ -22,6 +22,8 @@ use super::{Outside, s3};
 /// What has been read, and what room there is.
 struct Taken {
     items: Vec<Value>,
+    /// Where they come from, as the state machine wants it.
+    places: Vec<Value>,
     items_max: usize,
     room: usize,
 }
@@ -50,6 +52,26 @@ impl Taken {
         self.items.len() >= self.items_max
     }
 
+    /// Adds what was found in one place.
+    fn add(&mut self, place: &str, found: Held) {
+        let first = self.items.len();
+        self.items.extend(found.items);
+        if self.items.len() > first {
+            self.places.push(if found.are_fields {
+                json!([first, place, true])
+            } else {
+                json!([first, place])
+            });
+        }
+    }
+
+    fn told(self) -> Value {
+        let mut both = Map::new();
+        both.insert("Items".to_owned(), self.items.into());
+        both.insert("Places".to_owned(), self.places.into());
+        both.into()
+    }
+
     fn layout(&self, read: &Read, format: Option<Format>) -> Layout {
         let left = self.items_max.saturating_sub(self.items.len());
         Layout {
@@ -69,12 +91,13 @@ impl Outside {
         let most = read.max_items.and_then(|most| usize::try_from(most).ok());
         let mut taken = Taken {
             items: Vec::new(),
+            places: Vec::new(),
             items_max: most.unwrap_or(usize::MAX),
             room: limits::ASL_ITEMS_BYTES_MAX,
         };
         if read.resource.ends_with(":s3:listObjectsV2") {
             self.listing(read, format, &mut taken).await?;
-            return Ok(Value::Array(taken.items));
+            return Ok(taken.told());
         }
         let text = |name: &str| read.arguments.get(name).and_then(Value::as_str).map(str::to_owned);
         let object = Object {
@@ -90,7 +113,7 @@ impl Outside {
                 self.object(&object, layout, &mut taken).await?;
             }
         }
-        Ok(Value::Array(taken.items))
+        Ok(taken.told())
     }
 
     /// The items of one object, added to those that were taken.
@@ -120,7 +143,7 @@ impl Outside {
             items.push(&rest.map_err(|error| failed(format!("{}: {error}", object.key)))?)?;
         }
         taken.room = items.room();
-        taken.items.extend(items.finish()?);
+        taken.add(&format!("s3://{}/{}", object.bucket, object.key), items.finish()?);
         Ok(())
     }
 
@@ -208,7 +231,14 @@ impl Outside {
                     continue;
                 }
                 taken.room = taken.room.checked_sub(key.len() + LISTED_BYTES).ok_or_else(full)?;
-                taken.items.push(listed(object));
+                let items = vec![listed(object)];
+                let found = Held { items, are_fields: false };
+                // All of a listing come from one place.
+                if taken.places.is_empty() {
+                    taken.add(&format!("s3://{bucket}"), found);
+                } else {
+                    taken.items.extend(found.items);
+                }
             }
             match page.get("NextContinuationToken").and_then(Value::as_str) {
                 Some(token) if page["IsTruncated"] == true => {

@@ -22,7 +22,7 @@ use super::params::check_name;
 use super::registry::Revision;
 use super::runs::{Begin, Last, Run};
 use super::view::{Kept, View};
-use super::{Answer, Call, Ctx, registry, seconds, tasks};
+use super::{Answer, Call, Ctx, redrives, registry, seconds, tasks};
 
 /// How long GetActivityTask waits for work.
 const POLL: Duration = Duration::from_secs(60);
@@ -268,7 +268,7 @@ pub(super) async fn start_sync(call: &Call<'_>) -> Answer {
     Ok(answer)
 }
 
-fn unsupported() -> AwsError {
+pub(super) fn unsupported() -> AwsError {
     let message = "This operation is not supported by this type of state machine";
     AwsError::new("StateMachineTypeNotSupported", message)
 }
@@ -305,6 +305,12 @@ pub(super) async fn find_kept(call: &Call<'_>) -> Result<View, AwsError> {
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let view = find_kept(call).await?;
     let mut answer = view.described(call.place);
+    let refusal = redrives::refusal(&view, call.handle.now(), call.api.quotas);
+    let word = if refusal.is_none() { "REDRIVABLE" } else { "NOT_REDRIVABLE" };
+    answer.insert("redriveStatus".to_owned(), word.into());
+    if let Some(reason) = refusal {
+        answer.insert("redriveStatusReason".to_owned(), reason.into());
+    }
     if let Some(at) = view.redriven_at(&call.ctx()).await? {
         answer.insert("redriveDate".to_owned(), at);
     }
@@ -493,28 +499,6 @@ pub(super) async fn stop(call: &Call<'_>) -> Answer {
     let ended = find(&ctx, arn).await?.end.map(|(at, _)| at);
     let mut answer = Map::new();
     answer.insert("stopDate".to_owned(), seconds(ended.unwrap_or_else(|| call.handle.now())));
-    Ok(answer)
-}
-
-pub(super) async fn redrive(call: &Call<'_>) -> Answer {
-    let view = find_kept(call).await?;
-    let refuse = |why: String| {
-        Err(AwsError::new("ExecutionNotRedrivable", format!("Execution is not redrivable: {why}")))
-    };
-    let status = view.status();
-    if !matches!(status, "FAILED" | "TIMED_OUT" | "ABORTED") {
-        return refuse(format!("Execution is {status} and cannot be redriven"));
-    }
-    let Kept::Node(id, ..) = view.kept else { return Err(unsupported()) };
-    let at = call.handle.now();
-    let redriven = call.handle.redrive_execution(call.who, &Which::Id(id), String::new()).await;
-    match redriven {
-        Ok(()) => {}
-        Err(error) if error.kind == ErrorKind::Conflict => return refuse(error.to_string()),
-        Err(error) => return Err(error.into()),
-    }
-    let mut answer = Map::new();
-    answer.insert("redriveDate".to_owned(), seconds(at));
     Ok(answer)
 }
 

@@ -149,9 +149,9 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let (view, run) = owner(&ctx, arn).await?;
     let standing = standing(&view, arn);
     // What an execution last said of a run is not the run's end.
-    let counts = match standing.filter(|_| run.stopped.is_none()) {
+    let (items, executions) = match standing.filter(|_| run.stopped.is_none()) {
         Some(standing) => under_way(standing),
-        None => of_children(&ctx, &view, &run).await?,
+        None => of_children(&ctx, &view, &run, standing).await?,
     };
     let mut answer = Map::new();
     let mut put = |name: &str, value: Value| answer.insert(name.to_owned(), value);
@@ -166,8 +166,8 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
         let known = standing.and_then(|standing| standing.get(limit)).cloned();
         put(limit, known.unwrap_or_else(|| 0.into()));
     }
-    put("itemCounts", counts.clone());
-    put("executionCounts", counts);
+    put("itemCounts", items.told());
+    put("executionCounts", executions.told());
     put("redriveCount", view.redrives.into());
     Ok(answer)
 }
@@ -181,48 +181,101 @@ fn standing<'v>(view: &'v View, arn: &str) -> Option<&'v Value> {
     runs.filter_map(Value::as_array).flatten().find(|run| run["arn"] == arn)
 }
 
-/// Counts of a run under way, as its execution knows them: its children need not be looked at.
-fn under_way(run: &Value) -> Value {
-    let count = |name: &str| run[name].as_u64().unwrap_or_default();
-    let begun = count("running") + count("succeeded") + count("failed");
-    let total = count("children");
-    json!({
-        "total": total,
-        "pending": total.saturating_sub(begun),
-        "running": count("running"),
-        "succeeded": count("succeeded"),
-        "failed": count("failed"),
-        "timedOut": 0,
-        "aborted": 0,
-        "resultsWritten": 0,
-        "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
-    })
+/// How many there are of something, and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    total: u64,
+    running: u64,
+    succeeded: u64,
+    failed: u64,
+    timed_out: u64,
+    aborted: u64,
+    written: u64,
 }
 
-/// Counts of a run that has ended.
-async fn of_children(ctx: &Ctx, view: &View, run: &MapRun) -> Result<Value, AwsError> {
+impl Counts {
+    /// So many more, with a child that has that status.
+    const fn add(&mut self, status: &str, more: u64) {
+        self.total += more;
+        match status.as_bytes() {
+            b"RUNNING" => self.running += more,
+            b"SUCCEEDED" => self.succeeded += more,
+            b"FAILED" => self.failed += more,
+            b"TIMED_OUT" => self.timed_out += more,
+            b"ABORTED" => self.aborted += more,
+            _ => {}
+        }
+    }
+
+    fn told(self) -> Value {
+        let Self { total, running, succeeded, failed, timed_out, aborted, written } = self;
+        let begun = running + succeeded + failed + timed_out + aborted;
+        json!({
+            "total": total,
+            "pending": total.saturating_sub(begun),
+            "running": running,
+            "succeeded": succeeded,
+            "failed": failed,
+            "timedOut": timed_out,
+            "aborted": aborted,
+            "resultsWritten": written,
+            "failuresNotRedrivable": 0,
+            "pendingRedrive": 0,
+        })
+    }
+}
+
+/// Counts of items and of children of a run under way, as its execution knows them: its children need not
+/// be looked at.
+fn under_way(run: &Value) -> (Counts, Counts) {
+    let counts = |total: &str, of: &Value| {
+        let count = |name: &str| of[name].as_u64().unwrap_or_default();
+        Counts {
+            total: run[total].as_u64().unwrap_or_default(),
+            running: count("running"),
+            succeeded: count("succeeded"),
+            failed: count("failed"),
+            ..Counts::default()
+        }
+    };
+    (counts("items", &run["itemsOf"]), counts("children", run))
+}
+
+/// Counts of items and of children of a run that has ended.
+async fn of_children(
+    ctx: &Ctx,
+    view: &View,
+    run: &MapRun,
+    standing: Option<&Value>,
+) -> Result<(Counts, Counts), AwsError> {
     let Kept::Node(id, ..) = view.kept else { return Err(missing(&run.arn)) };
     let filter = RunFilter { parent: Some(id), ..RunFilter::default() };
     let of_run = |view: &View| view.map_run.as_deref() == Some(&run.arn);
     let (children, _) = views(ctx, filter, usize::MAX - 1, of_run).await?;
-    let count = |status: &str| children.iter().filter(|view| view.status() == status).count();
-    let (running, succeeded) = (count("RUNNING"), count("SUCCEEDED"));
-    let (failed, timed_out, aborted) = (count("FAILED"), count("TIMED_OUT"), count("ABORTED"));
-    let total = children.len();
-    let written = if run.status == "SUCCEEDED" { total } else { 0 };
-    Ok(json!({
-        "total": total,
-        "pending": 0,
-        "running": running,
-        "succeeded": succeeded,
-        "failed": failed,
-        "timedOut": timed_out,
-        "aborted": aborted,
-        "resultsWritten": written,
-        "failuresNotRedrivable": 0,
-        "pendingRedrive": 0,
-    }))
+    let has_batches = has_batches(standing);
+    let (mut items, mut executions) = (Counts::default(), Counts::default());
+    for child in &children {
+        executions.add(child.status(), 1);
+        let size = if has_batches { batch(ctx, child).await? } else { 1 };
+        items.add(child.status(), size);
+    }
+    if run.status == "SUCCEEDED" {
+        (items.written, executions.written) = (items.total, executions.total);
+    }
+    Ok((items, executions))
+}
+
+/// Whether children of a run have several items.
+fn has_batches(standing: Option<&Value>) -> bool {
+    standing.is_some_and(|standing| standing["items"] != standing["children"])
+}
+
+/// How many items a child has.
+async fn batch(ctx: &Ctx, child: &View) -> Result<u64, AwsError> {
+    let Kept::Node(id, ..) = child.kept else { return Ok(1) };
+    let run = ctx.handle.run(&ctx.who, &Which::Id(id)).await?;
+    let input: Value = serde_json::from_slice(&run.input).unwrap_or_default();
+    Ok(input["Items"].as_array().map_or(1, |items| items.len() as u64))
 }
 
 pub(super) async fn update(call: &Call<'_>) -> Answer {
@@ -237,7 +290,7 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
     let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
     if run.stopped.is_some() {
         let message = format!("Map Run '{arn}' is {} and can no longer be updated", run.status);
-        return Err(AwsError::validation(message));
+        return Err(AwsError::validation(message).because("CANNOT_UPDATE_COMPLETED_MAP_RUN"));
     }
     let change = serde_json::to_vec(&change).expect("numbers are JSON").into();
     call.handle.signal(call.who, &Which::Id(id), change_signal(arn), change, None).await?;
@@ -254,6 +307,8 @@ pub(super) async fn children(
 ) -> Answer {
     let (view, _) = owner(ctx, arn).await?;
     let view = find(ctx, &view.arn).await?;
+    let has_batches = has_batches(standing(&view, arn));
+    let redriven = call.params.text("redriveFilter")?.map(|filter| filter == "REDRIVEN");
     let Kept::Node(id, ..) = view.kept else { return Err(missing(arn)) };
     let wanted = call.params.text("statusFilter")?;
     let filter = RunFilter {
@@ -264,10 +319,21 @@ pub(super) async fn children(
         ..RunFilter::default()
     };
     let fits = |view: &View| {
-        view.map_run.as_deref() == Some(arn) && wanted.is_none_or(|wanted| view.status() == wanted)
+        view.map_run.as_deref() == Some(arn)
+            && wanted.is_none_or(|wanted| view.status() == wanted)
+            && redriven.is_none_or(|redriven| (view.redrives > 0) == redriven)
     };
     let (views, next) = views(ctx, filter, size, fits).await?;
-    let shown = views.iter().map(|view| Value::Object(view.summary(call.place))).collect();
+    let mut shown = Vec::with_capacity(views.len());
+    for view in &views {
+        let mut summary = view.summary(call.place);
+        let items = if has_batches { batch(ctx, view).await? } else { 1 };
+        summary.insert("itemCount".to_owned(), items.into());
+        if let Some(at) = view.redriven_at(ctx).await? {
+            summary.insert("redriveDate".to_owned(), at);
+        }
+        shown.push(Value::Object(summary));
+    }
     Ok(listed("executions", shown, next))
 }
 

@@ -15,6 +15,7 @@ mod map_runs;
 mod mock_schema;
 mod page;
 mod params;
+mod redrives;
 mod references;
 mod registry;
 mod runs;
@@ -88,6 +89,7 @@ struct Api {
     runs: Runs,
     definitions: Definitions,
     map_runs: map_runs::Known,
+    redrives: redrives::Tokens,
     outside: Outside,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
@@ -136,6 +138,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         runs: Runs::default(),
         definitions: Definitions::default(),
         map_runs: map_runs::Known::default(),
+        redrives: redrives::Tokens::default(),
         outside: Outside::new(&settings.outside, &settings.region),
         publishing: tokio::sync::Mutex::default(),
     });
@@ -234,7 +237,7 @@ async fn dispatch(action: &str, call: &Call<'_>) -> Answer {
         "GetExecutionHistory" => executions::history(call).await,
         "ListExecutions" => executions::list(call).await,
         "ListMapRuns" => map_runs::list(call).await,
-        "RedriveExecution" => executions::redrive(call).await,
+        "RedriveExecution" => redrives::redrive(call).await,
         "SendTaskFailure" => executions::task_failure(call).await,
         "SendTaskHeartbeat" => executions::task_heartbeat(call).await,
         "SendTaskSuccess" => executions::task_success(call).await,

@@ -303,6 +303,7 @@ impl Driver {
         let mut settings = Settings { region, ..Settings::default() };
         if self.ctx.api.quotas == Quotas::Platform {
             settings.data_bytes_max = self.ctx.handle.payload_bytes_max();
+            settings.variables_bytes_max = model::limits::ASL_VARIABLES_BYTES_PLATFORM;
             settings.events_max = model::limits::ASL_EVENTS_MAX;
         }
         if self.sort == MachineType::Express {

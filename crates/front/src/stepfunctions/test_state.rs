@@ -328,17 +328,40 @@ impl Trial {
         let input = input.clone();
         let is_picked = call.params.has("stateName");
         let around = None;
-        Ok(Self { name, sort, input, has_result, is_picked, machine, turn, token, around })
+        let mut trial =
+            Self { name, sort, input, has_result, is_picked, machine, turn, token, around };
+        trial.read(call);
+        Ok(trial)
     }
 
-    /// Whether a state of branches came so far as to begin them.
+    /// Takes what is given as a file's content for the items that the state wants to read.
+    fn read(&mut self, call: &Call<'_>) {
+        let configured = call.params.get("stateConfiguration");
+        let Some(data) =
+            configured.and_then(|configured| configured.get("mapItemReaderData")?.as_str())
+        else {
+            return;
+        };
+        let found = self.turn.asks.iter().find_map(|(op, ask)| match ask {
+            Ask::Read(read) => Some((*op, asl::items::found(read, data.as_bytes()))),
+            Ask::Timer { .. } | Ask::Task(_) | Ask::Child(_) | Ask::Write(_) => None,
+        });
+        if let Some((op, found)) = found {
+            self.step(call, Input::ItemsRead(op, found));
+        }
+    }
+
+    /// Whether a state of branches came so far as to begin them. Those of a Map state are not begun, so it
+    /// fails by its own fields only.
     fn reached_its_work(&self) -> bool {
-        self.turn.events.iter().any(|event| {
-            matches!(
-                event.kind.name(),
-                "MapStateStarted" | "MapRunStarted" | "ParallelStateStarted"
-            )
-        })
+        let broke = self.sort == "Map" && (self.turn.end.is_some() || self.backoff().is_some());
+        !broke
+            && self.turn.events.iter().any(|event| {
+                matches!(
+                    event.kind.name(),
+                    "MapStateStarted" | "MapRunStarted" | "ParallelStateStarted"
+                )
+            })
     }
 
     /// Does the state's work, or what stands in for it, and tells what came of it.

@@ -129,14 +129,6 @@ impl View {
         let mut answer = self.summary(place);
         answer.insert("input".to_owned(), self.input.clone().into());
         answer.insert("inputDetails".to_owned(), json!({ "included": true }));
-        let status = self.status();
-        let redrivable = matches!(status, "FAILED" | "TIMED_OUT" | "ABORTED");
-        let word = if redrivable { "REDRIVABLE" } else { "NOT_REDRIVABLE" };
-        answer.insert("redriveStatus".to_owned(), word.into());
-        if !redrivable {
-            let reason = format!("Execution is {status} and cannot be redriven");
-            answer.insert("redriveStatusReason".to_owned(), reason.into());
-        }
         match self.end.as_ref().map(|(_, end)| end) {
             Some(End::Succeeded(output)) => {
                 answer.insert("output".to_owned(), output.text().into());

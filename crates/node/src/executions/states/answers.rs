@@ -2,7 +2,7 @@
 
 use asl::Document;
 use asl::answer::{self, Nested};
-use asl::ask::{End, Failed, Input};
+use asl::ask::{End, Failed, Input, ItemsFound};
 use asl::definition::{Integration, Pattern, Resource};
 use asl::machine::{Purpose, RunChange, World};
 use model::suspend::{OpId, Resolution};
@@ -40,38 +40,56 @@ impl Under<'_> {
             let mut inputs = Vec::with_capacity(resolved.len());
             for (op, resolution) in resolved {
                 inputs.extend(self.change_run(*op, resolution, world));
+                inputs.extend(self.job_begun(*op, resolution));
                 inputs.extend(self.input(*op, resolution));
             }
             return inputs;
         }
         // What ran out of time before a redrive is done again, and not told a second time; so is what the
-        // holder of its token said had failed.
+        // holder of its token said had failed, and what gave an answer that was of no use.
         let mut fired: Vec<OpId> = Vec::new();
         for (op, resolution) in resolved.iter().filter(|(op, _)| !self.turn.dealt.contains(op)) {
-            let Some((op, slot)) = Slot::read(*op) else { continue };
-            let begins_again = match (slot, self.run.machine.purpose(op)) {
-                (Slot::Work, Some(Purpose::Timer | Purpose::Heartbeat(_))) => true,
-                (Slot::Token, Some(Purpose::Task(_))) => {
-                    matches!(resolution, Resolution::Failed(_))
-                }
-                _ => false,
-            };
-            if begins_again {
+            if let Some((op, slot)) = Slot::read(*op)
+                && self.begins_again(op, slot, resolution)
+            {
                 fired.push(op);
             }
         }
         let asked = fired.clone();
         let turn = self.run.machine.redrive(self.turn.redrives, &mut fired, world);
         let mut inputs = self.note(turn);
+        self.await_jobs();
         for (op, resolution) in resolved {
             let again =
                 Slot::read(*op).is_some_and(|(op, _)| asked.contains(&op) && !fired.contains(&op));
             if !again {
                 inputs.extend(self.change_run(*op, resolution, world));
-                inputs.extend(self.input(*op, resolution));
+                inputs.extend(self.job_begun(*op, resolution));
+                if !self.put_off(*op, resolution) {
+                    inputs.extend(self.input(*op, resolution));
+                }
             }
         }
         inputs
+    }
+
+    /// Whether a redrive begins the work of a task anew.
+    fn begins_again(&mut self, op: OpId, slot: Slot, resolution: &Resolution) -> bool {
+        let resource = match (slot, self.run.machine.purpose(op)) {
+            (Slot::Work, Some(Purpose::Timer | Purpose::Heartbeat(_))) => return true,
+            (Slot::Work | Slot::Token, Some(Purpose::Task(resource))) => resource.clone(),
+            _ => return false,
+        };
+        let answer = match (slot, resolution) {
+            (Slot::Token, Resolution::Failed(_)) => return true,
+            (Slot::Token, Resolution::Ok(_)) => Some(told(resolution)),
+            // A call of that sort is only begun by its answer.
+            (Slot::Work, Resolution::Ok(_)) if !resource.waits_for_token() => {
+                self.task_outcome(op, &resource, resolution)
+            }
+            _ => None,
+        };
+        answer.and_then(Result::ok).is_some_and(|answer| self.run.machine.is_wasted(op, &answer))
     }
 
     /// Gives a map run other limits, where that is what an ask waited for.
@@ -102,7 +120,9 @@ impl Under<'_> {
                 let resource = resource.clone();
                 self.task_answered(op, &resource, resolution)
             }
-            (Slot::Work, Purpose::Read) => Some(Input::ItemsRead(op, told(resolution))),
+            (Slot::Work, Purpose::Read) => {
+                Some(Input::ItemsRead(op, told(resolution).map(ItemsFound::from)))
+            }
             (Slot::Work, Purpose::Child) => Some(Input::ChildEnded(op, told(resolution))),
             (Slot::Work, Purpose::Write) => Some(Input::ResultsWritten(op, told(resolution))),
             (Slot::Token, _) => self.token_answered(op, resolution),
@@ -123,7 +143,7 @@ impl Under<'_> {
         Some(Input::TaskEnded(op, told(resolution)))
     }
 
-    fn submitted(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {
+    pub(super) fn submitted(&mut self, op: OpId, resolution: &Resolution) -> Option<Input> {
         let Resolution::Ok(bytes) = resolution else { return None };
         let begun: Begun = serde_json::from_slice(bytes).ok()?;
         let shown = Document::new(begun.shown.clone());
@@ -138,17 +158,35 @@ impl Under<'_> {
         resource: &Resource,
         resolution: &Resolution,
     ) -> Option<Input> {
-        let pattern = resource.pattern();
-        let outcome = match &resource.integration {
-            Integration::Activity { .. } => {
-                // A worker took it: its answer comes by the token.
-                if let Resolution::Ok(worker) = resolution {
-                    let worker =
-                        (!worker.is_empty()).then(|| String::from_utf8_lossy(worker).into_owned());
-                    return Some(Input::TaskStarted(op, worker));
-                }
-                told(resolution)
+        // A worker took it: its answer comes by the token.
+        if let (Integration::Activity { .. }, Resolution::Ok(worker)) =
+            (&resource.integration, resolution)
+        {
+            let worker = (!worker.is_empty()).then(|| String::from_utf8_lossy(worker).into_owned());
+            return Some(Input::TaskStarted(op, worker));
+        }
+        match self.task_outcome(op, resource, resolution)? {
+            // The request was taken; the token ends the task.
+            Ok(answer) if resource.pattern() == Pattern::Callback => {
+                Some(Input::TaskSubmitted(op, answer))
             }
+            outcome => {
+                self.drop_op(op);
+                Some(Input::TaskEnded(op, outcome))
+            }
+        }
+    }
+
+    /// What a call gave, as its state sees it.
+    fn task_outcome(
+        &mut self,
+        op: OpId,
+        resource: &Resource,
+        resolution: &Resolution,
+    ) -> Option<Result<Document, Failed>> {
+        let pattern = resource.pattern();
+        Some(match &resource.integration {
+            Integration::Activity { .. } => told(resolution),
             Integration::Function { name } => self.function_answered(name, resolution),
             Integration::Service { service, action, .. }
                 if service == "lambda" && action == "invoke" =>
@@ -167,19 +205,19 @@ impl Under<'_> {
             Integration::Service { .. } => match self.run.beside.get(&op.0) {
                 Some(begun) if matches!(pattern, Pattern::Sync | Pattern::Sync2) => {
                     let begun = serde_json::from_value(begun.clone()).ok()?;
-                    self.job_ended(&begun, resolution, pattern)
+                    match resolution {
+                        Resolution::Ok(answer) => {
+                            self.job_ended(&begun, &End::Succeeded(document(answer)), pattern)
+                        }
+                        Resolution::Failed(failure) => {
+                            self.job_ended(&begun, &end_of(failure), pattern)
+                        }
+                        Resolution::Refused { .. } => told(resolution),
+                    }
                 }
                 _ => told(resolution),
             },
-        };
-        match outcome {
-            // The request was taken; the token ends the task.
-            Ok(answer) if pattern == Pattern::Callback => Some(Input::TaskSubmitted(op, answer)),
-            outcome => {
-                self.drop_op(op);
-                Some(Input::TaskEnded(op, outcome))
-            }
-        }
+        })
     }
 
     fn function_answered(&self, name: &str, resolution: &Resolution) -> Result<Document, Failed> {
@@ -196,10 +234,10 @@ impl Under<'_> {
         }
     }
 
-    fn job_ended(
+    pub(super) fn job_ended(
         &self,
         begun: &Begun,
-        resolution: &Resolution,
+        end: &End,
         pattern: Pattern,
     ) -> Result<Document, Failed> {
         let nested = Nested {
@@ -209,12 +247,7 @@ impl Under<'_> {
             input: begun.input.clone(),
             started: Timestamp(begun.started),
         };
-        let end = match resolution {
-            Resolution::Ok(answer) => End::Succeeded(document(answer)),
-            Resolution::Failed(failure) => end_of(failure),
-            Resolution::Refused { .. } => return told(resolution),
-        };
-        nested.ended(self.turn.now, &end, pattern)
+        nested.ended(self.turn.now, end, pattern)
     }
 }
 
@@ -268,7 +301,7 @@ fn told(resolution: &Resolution) -> Result<Document, Failed> {
 }
 
 /// JSON as it was written, a text where it is none.
-fn document(answer: &[u8]) -> Document {
+pub(super) fn document(answer: &[u8]) -> Document {
     if answer.is_empty() {
         return Document::new(Value::Null);
     }

@@ -83,7 +83,7 @@ impl Under<'_> {
         }
         let is_job = matches!(pattern, Pattern::Sync | Pattern::Sync2);
         let submitted = is_job.then(|| {
-            let name = format!("submitted #{}", op.0);
+            let name = submitted_signal(op);
             self.asks.push((Slot::Submitted.of(op), Ask::Signal { name: name.clone() }));
             name
         });
@@ -196,4 +196,9 @@ fn write_of(write: WriteAsk) -> Write {
     });
     let results = results.collect();
     Write { map_run, arguments, transformation, output_type, results }
+}
+
+/// By what an execution says which it is that a task waits for.
+pub(super) fn submitted_signal(op: OpId) -> String {
+    format!("submitted #{}", op.0)
 }

@@ -49,13 +49,12 @@ impl Under<'_> {
     pub(super) fn map_runs_under_way(&self) -> Vec<Value> {
         let shown = self.run.machine.map_runs().map(|run| {
             let mut shown = limits_of(&run);
-            for (name, count) in [
-                ("items", run.items),
-                ("children", run.children),
-                ("running", run.running),
-                ("succeeded", run.succeeded),
-                ("failed", run.failed),
-            ] {
+            let [running, succeeded, failed] = run.items_of;
+            shown["itemsOf"] =
+                json!({ "running": running, "succeeded": succeeded, "failed": failed });
+            for (name, count) in
+                [("running", run.running), ("succeeded", run.succeeded), ("failed", run.failed)]
+            {
                 shown[name] = count.into();
             }
             shown
@@ -85,6 +84,8 @@ fn remember(known: &mut Vec<Value>, now: Vec<Value>) {
 fn limits_of(run: &asl::machine::MapRunProgress) -> Value {
     json!({
         "arn": run.arn,
+        "items": run.items,
+        "children": run.children,
         "maxConcurrency": run.max_concurrency,
         "toleratedFailureCount": run.tolerated_count.unwrap_or_default(),
         "toleratedFailurePercentage": run.tolerated_percentage.unwrap_or_default(),

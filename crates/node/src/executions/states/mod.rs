@@ -8,6 +8,7 @@
 mod answers;
 mod asks;
 mod cache;
+mod jobs;
 mod map_runs;
 mod origin;
 #[cfg(test)]
@@ -81,6 +82,7 @@ impl StateMachines {
             Quotas::Aws => settings,
             Quotas::Platform => Settings {
                 data_bytes_max: payload_bytes_max,
+                variables_bytes_max: limits::ASL_VARIABLES_BYTES_PLATFORM,
                 events_max: limits::ASL_EVENTS_MAX,
                 ..settings
             },

@@ -193,3 +193,34 @@ fn a_task_that_its_token_failed_begins_again_with_another_token() {
     assert!(matches!(run.output, Some(Err(_))), "the last failure is not repeated");
     assert_eq!(run.call_of("f").function, "f");
 }
+
+#[test]
+fn a_task_is_called_again_where_its_answer_was_of_no_use_and_not_beside_it() {
+    let task = |name: &str, more: &str| {
+        let resource = format!("arn:aws:lambda:us-east-1:000000000000:function:{name}");
+        format!(
+            r#"{{"StartAt":"{name}","States":{{"{name}":{{"Type":"Task","Resource":"{resource}",
+                "ResultSelector":{{"n.$":"$.n"}},"Next":"E-{name}"{more}}},"E-{name}":{{"Type":"Pass","End":true}}}}}}"#
+        )
+    };
+    let caught = r#","Catch":[{"ErrorEquals":["States.ALL"],"Next":"E-caught"}]"#;
+    let branches =
+        [task("fine", ""), task("bad", ""), task("late", ""), task("caught", caught)].join(",");
+    let parallel = format!(r#"{{"Type":"Parallel","End":true,"Branches":[{branches}]}}"#);
+    let mut run = Run::start(&format!(r#"{{"StartAt":"P","States":{{"P":{parallel}}}}}"#));
+    let answer = |text: &str| Resolution::Ok(text.as_bytes().to_vec().into());
+    let good = r#"{"n":1}"#;
+    let large = format!("\"{}\"", "x".repeat(model::limits::ASL_DATA_BYTES_DEFAULT));
+    let ends = [("fine", good), ("bad", "{}"), ("late", good), ("caught", large.as_str())];
+    let ends = ends.map(|(name, text)| (run.call_of(name), answer(text)));
+    run.ends(ends.into());
+    assert!(matches!(run.output, Some(Err(_))), "{:?}", run.output);
+    assert_eq!(run.redrive(), [], "no call failed");
+    let called: Vec<String> = run.calls.iter().map(|call| call.function.clone()).collect();
+    assert_eq!(called, ["bad"]);
+    let again = run.call_of("bad");
+    run.ends(vec![(again, answer(r#"{"n":2}"#))]);
+    let Some(Ok(Payload::Inline(output))) = run.output else { panic!("{:?}", run.output) };
+    let output = String::from_utf8(output).unwrap();
+    assert!(output.starts_with(r#"[{"n":1},{"n":2},{"n":1},{"Error":""#), "{output}");
+}
