@@ -270,6 +270,31 @@ fn a_map_run_counts_items_and_its_children_tell_how_many_they_have() {
 }
 
 #[test]
+fn a_state_that_is_tried_shows_the_variables_that_it_leaves() {
+    let server = Server::dev(&[]);
+    let tried = |state: &Value| {
+        let test = json!({
+            "definition": state.to_string(), "input": "1", "variables": "{\"x\":1,\"a-b\":2}",
+            "inspectionLevel": "DEBUG",
+        });
+        aws(&server, "TestState", &test).unwrap()
+    };
+    let mut state = json!({
+        "Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $x %}", "End": true,
+        "Assign": { "y": "{% $x + 1 %}", "x": 0 },
+    });
+    let told = tried(&state);
+    let seen = json!({ "input": "1", "variables": r#"{"a-b":2,"x":0,"y":2}"# });
+    assert_eq!(told, json!({ "status": "SUCCEEDED", "output": "1", "inspectionData": seen }));
+    state["Output"] = "{% $gone %}".into();
+    let told = tried(&state);
+    assert_eq!(
+        (&told["status"], &told["inspectionData"]),
+        (&json!("FAILED"), &json!({ "input": "1" }))
+    );
+}
+
+#[test]
 fn a_map_state_that_is_tried_shows_what_its_iterations_would_work_on() {
     let server = Server::dev(&[]);
     let tried = |state: &Value, configured: &Value| {

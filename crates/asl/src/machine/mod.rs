@@ -66,6 +66,8 @@ pub struct Settings {
     pub inspect: bool,
     /// The context object in place of the machine's own, but for the item of a Map iteration.
     pub context: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Variables that are there at the beginning.
+    pub variables: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             region: "us-east-1".to_owned(),
             inspect: false,
             context: None,
+            variables: serde_json::Map::new(),
         }
     }
 }
@@ -239,7 +242,10 @@ impl Machine {
         machine.set_deadline();
         let chart = machine.chart;
         let input = machine.input.clone();
-        machine.add_branch(None, chart, input, 0);
+        let first = machine.add_branch(None, chart, input, 0);
+        let given = machine.settings.variables.clone().into_iter();
+        let given = given.map(|(name, value)| (name, Document::new(value))).collect();
+        machine.branch_mut(first).variables = given;
         machine.run(world);
         let turn = machine.finish();
         (machine, turn)

@@ -193,6 +193,10 @@ impl Machine {
         self.note(id, kind, details.data("output", &left.output));
         let branch = self.branch_mut(id);
         branch.variables.extend(left.assigned);
+        if self.is_tried(id) {
+            self.inspect_variables(id);
+        }
+        let branch = self.branch_mut(id);
         match next {
             Some(next) => {
                 branch.state = next;
@@ -201,6 +205,17 @@ impl Machine {
                 self.ready.push_back(id);
             }
             None => self.branch_ended(id, left.output),
+        }
+    }
+
+    /// Shows the variables that are there after a state that is tried.
+    fn inspect_variables(&mut self, id: BranchId) {
+        let variables = self.branch(id).variables.iter();
+        let variables = variables.map(|(name, value)| (name.clone(), value.value().clone()));
+        let variables: serde_json::Map<_, _> = variables.collect();
+        if !variables.is_empty() {
+            let variables = serde_json::Value::Object(variables).into();
+            self.inspect(|seen| seen.variables = Some(variables));
         }
     }
 

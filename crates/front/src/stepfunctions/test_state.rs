@@ -16,8 +16,6 @@ use super::{Answer, Call};
 
 /// The name of a state that is given without one.
 const NAME: &str = "StateName";
-/// What stands before the state, to put variables in place.
-const VARIABLES: &str = "\u{1}variables";
 /// Fields that a state has whatever it does in between.
 const FRAME: [&str; 13] = [
     "Comment",
@@ -290,7 +288,7 @@ impl Trial {
         context: &Map<String, Value>,
     ) -> Result<Self, AwsError> {
         let name = &tested.name;
-        let definition = Arc::new(definition(call, state, name)?);
+        let definition = Arc::new(definition(state, name)?);
         let text = |pointer: &[&str]| -> Option<String> {
             let mut value = context.get(pointer[0])?;
             for step in &pointer[1..] {
@@ -317,7 +315,8 @@ impl Trial {
         };
         // A context that is given is the whole of it.
         let given = call.params.has("context").then(|| context.clone());
-        let settings = Settings { inspect: true, context: given, ..Settings::default() };
+        let variables = variables(call)?;
+        let settings = Settings { inspect: true, context: given, variables, ..Settings::default() };
         let seed = call.handle.now().as_millis();
         let start = Start { facts, input: input.clone(), chart: ChartId(0), seed };
         let mint = |_: OpId| token.clone();
@@ -443,7 +442,6 @@ impl Trial {
                 let name = event.details.get("name").and_then(Value::as_str);
                 event.kind.name().ends_with(suffix)
                     && name.is_some_and(|name| (name == self.name) == own)
-                    && name != Some(VARIABLES)
             })
         };
         let exited = event("StateExited", true).and_then(|event| event.details.get("output"));
@@ -554,26 +552,21 @@ impl Trial {
     }
 }
 
-/// A machine of that state, with an end wherever it leads.
-fn definition(
-    call: &Call<'_>,
-    state: &Map<String, Value>,
-    name: &str,
-) -> Result<Definition, AwsError> {
-    let mut states = Map::new();
-    let mut start = name;
-    if let Some(text) = call.params.text("variables")? {
-        let mut before = Map::new();
-        before.insert("Type".to_owned(), "Pass".into());
-        before.insert("QueryLanguage".to_owned(), "JSONPath".into());
-        before.insert("Next".to_owned(), name.into());
-        let variables: Value = serde_json::from_str(text).map_err(|_| {
-            AwsError::validation("Invalid variables provided: they are not a JSON object")
-        })?;
-        before.insert("Assign".to_owned(), variables);
-        states.insert(VARIABLES.to_owned(), Value::Object(before));
-        start = VARIABLES;
+/// The variables that the state is to find.
+fn variables(call: &Call<'_>) -> Result<Map<String, Value>, AwsError> {
+    let Some(text) = call.params.text("variables")? else { return Ok(Map::new()) };
+    match serde_json::from_str(text) {
+        Ok(Value::Object(variables)) => Ok(variables),
+        Ok(_) | Err(_) => {
+            let message = "Invalid variables provided: they are not a JSON object";
+            Err(AwsError::validation(message))
+        }
     }
+}
+
+/// A machine of that state, with an end wherever it leads.
+fn definition(state: &Map<String, Value>, name: &str) -> Result<Definition, AwsError> {
+    let mut states = Map::new();
     states.insert(name.to_owned(), Value::Object(state.clone()));
     let mut targets = Vec::new();
     for field in ["Next", "Default"] {
@@ -586,7 +579,7 @@ fn definition(
     for target in targets {
         states.entry(target.to_owned()).or_insert_with(|| json!({ "Type": "Fail" }));
     }
-    let text = json!({ "StartAt": start, "States": states }).to_string();
+    let text = json!({ "StartAt": name, "States": states }).to_string();
     let parsed = parse(&text, MachineType::Standard);
     let problems = parsed.problems;
     parsed.definition.ok_or_else(|| AwsError::new("InvalidDefinition", summary(&problems)))
