@@ -144,6 +144,15 @@ class Outside(unittest.TestCase):
         self.assertEqual(mapped(pipes), [{"a": "1", "b": "x\ny"}])
         self.put("lines.gz", gzip.compress(b"1\n2\n"))
         self.assertEqual(mapped(reader("lines.gz", "JSONL")), [1, 2])
+        self.put("fields", b'{"a": {"x": 1, "y": [2]}}')
+        fields = [{"Key": "x", "Value": 1}, {"Key": "y", "Value": [2]}]
+        self.assertEqual(mapped(reader("fields", "JSON", ItemsPointer="/a")), fields)
+        key = {"ItemSelector": {"k.$": "$$.Map.Item.Key", "v.$": "$$.Map.Item.Value", "s.$": "$$.Map.Item.Source"}}
+        [_, last] = mapped(reader("fields", "JSON", ItemsPointer="/a"), key)
+        self.assertEqual(last, {"k": "y", "v": [2], "s": "s3://bucket/fields"})
+        # One frame of Zstandard, not packed any further.
+        self.put("lines.zstd", bytes.fromhex("28b52ffd2004210000") + b"1\n2\n")
+        self.assertEqual(mapped(reader("lines.zstd", "JSONL")), [1, 2])
         self.put("wrong", b"{")
         self.assertEqual(mapped(reader("wrong", "JSON"))[0], "States.ItemReaderFailed")
         error, cause = mapped(reader("not there", "JSON"))
@@ -173,6 +182,10 @@ class Outside(unittest.TestCase):
         self.assertEqual([item["Key"] for item in mapped(listing)], [f"p/{n}" for n in range(5)])
         listing["ReaderConfig"] = {"InputType": "JSON", "Transformation": "LOAD_AND_FLATTEN"}
         self.assertEqual(mapped(listing), list(range(5)))
+        source = {"ItemSelector": {"from.$": "$$.Map.Item.Source"}}
+        self.assertEqual([item["from"] for item in mapped(listing, source)], [f"s3://bucket/p/{n}" for n in range(5)])
+        del listing["ReaderConfig"]
+        self.assertEqual({item["from"] for item in mapped(listing, source)}, {"s3://bucket"})
 
     def test_results_are_written_with_a_manifest_that_names_them(self):
         self.put("lines", b"1\n[2]\n")

@@ -1,6 +1,6 @@
 //! Reads the items of distributed Map states from S3, as they come in.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use asl::ask::Failed;
 use asl::definition::Format;
@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::limits;
 use node::states::Read;
+use ruzstd::decoding::StreamingDecoder;
 use serde_json::{Map, Value, json};
 
 use super::aws::{Way, no_endpoint};
@@ -63,6 +64,13 @@ impl Taken {
                 json!([first, place])
             });
         }
+    }
+
+    /// Adds what an object held.
+    fn took(&mut self, object: &Object, items: Items) -> Result<(), Failed> {
+        self.room = items.room();
+        self.add(&format!("s3://{}/{}", object.bucket, object.key), items.finish()?);
+        Ok(())
     }
 
     fn told(self) -> Value {
@@ -124,8 +132,16 @@ impl Outside {
         taken: &mut Taken,
     ) -> Result<(), Failed> {
         let body = self.get(object).await?;
-        let packed = object.key.ends_with(".gz");
         let mut items = Items::new(layout, taken.room);
+        if object.key.ends_with(".zstd") || object.key.ends_with(".zst") {
+            let packed = self.whole(body, limits::ASL_ITEMS_BYTES_MAX).await?;
+            let key = object.key.clone();
+            let unpacked = move || unpack(&packed, &mut items, &key).map(|()| items);
+            let unpacked = tokio::task::spawn_blocking(unpacked).await;
+            let items = unpacked.map_err(|error| failed(error.to_string()))??;
+            return taken.took(object, items);
+        }
+        let packed = object.key.ends_with(".gz");
         let mut unpack = MultiGzDecoder::new(Vec::new());
         self.each(body, &mut |bytes: &[u8]| {
             if packed {
@@ -142,9 +158,7 @@ impl Outside {
             let rest = unpack.finish();
             items.push(&rest.map_err(|error| failed(format!("{}: {error}", object.key)))?)?;
         }
-        taken.room = items.room();
-        taken.add(&format!("s3://{}/{}", object.bucket, object.key), items.finish()?);
-        Ok(())
+        taken.took(object, items)
     }
 
     /// Objects that a manifest of S3's inventory lists: one item for each line of its files.
@@ -260,16 +274,22 @@ impl Outside {
     /// A whole small object.
     async fn text(&self, object: &Object) -> Result<String, Failed> {
         let body = self.get(object).await?;
+        let whole = self.whole(body, limits::OUTSIDE_ANSWER_BYTES_MAX).await?;
+        String::from_utf8(whole).map_err(|_| failed("The file is not encoded in UTF-8."))
+    }
+
+    /// All bytes of an object.
+    async fn whole(&self, body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failed> {
         let mut whole = Vec::new();
         self.each(body, &mut |bytes: &[u8]| {
-            if whole.len() + bytes.len() > limits::OUTSIDE_ANSWER_BYTES_MAX {
+            if whole.len() + bytes.len() > bytes_max {
                 return Err(full());
             }
             whole.extend_from_slice(bytes);
             Ok(false)
         })
         .await?;
-        String::from_utf8(whole).map_err(|_| failed("The file is not encoded in UTF-8."))
+        Ok(whole)
     }
 
     /// An object's bytes, to be read as they come.
@@ -317,6 +337,27 @@ impl Outside {
     }
 }
 
+/// Unpacks frames of Zstandard, until there are items enough.
+fn unpack(mut packed: &[u8], items: &mut Items, key: &str) -> Result<(), Failed> {
+    let mut bytes = vec![0; 64 << 10];
+    while !packed.is_empty() {
+        let frame = StreamingDecoder::new(&mut packed);
+        let mut frame = frame.map_err(|error| failed(format!("{key}: {error}")))?;
+        loop {
+            let read = frame.read(&mut bytes);
+            let read = read.map_err(|error| failed(format!("{key}: {error}")))?;
+            if read == 0 {
+                break;
+            }
+            items.push(&bytes[..read])?;
+            if items.is_full() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// About what an item of a listing has beside its key.
 const LISTED_BYTES: usize = 128;
 
@@ -353,4 +394,35 @@ fn full() -> Failed {
 
 fn failed(cause: impl Into<String>) -> Failed {
     Failed { error: "States.ItemReaderFailed".to_owned(), cause: Some(cause.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    #[test]
+    fn frames_are_unpacked_one_after_the_other_and_what_is_none_is_refused() {
+        let held = |packed: &[u8], max_items, bytes_max| {
+            let layout = Layout {
+                format: Some(Format::Jsonl),
+                csv_headers: None,
+                csv_delimiter: ',',
+                items_pointer: None,
+                max_items,
+            };
+            let mut items = Items::new(layout, bytes_max);
+            unpack(packed, &mut items, "k.zstd")?;
+            items.finish().map(|held| held.items)
+        };
+        let frame = |text: &str| compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
+        let long = "7\n".repeat(100_000);
+        let packed = [frame(&long), frame("8\n9")].concat();
+        let items = held(&packed, None, usize::MAX).unwrap();
+        assert_eq!((items.len(), &items[99_999..]), (100_002, &[7.into(), 8.into(), 9.into()][..]));
+        assert_eq!(held(&packed, Some(2), usize::MAX).unwrap().len(), 2);
+        assert!(held(&packed, None, long.len()).is_err(), "unpacked it has more bytes");
+        assert!(held(b"no frame", None, usize::MAX).unwrap_err().cause.unwrap().contains("k.zstd"));
+    }
 }
