@@ -125,6 +125,33 @@ fn executions_are_listed_of_a_machine_or_of_a_map_run() {
 }
 
 #[test]
+fn a_map_run_of_no_machine_is_a_resource_that_is_not_there() {
+    let server = Server::dev(&[]);
+    let run = json!({ "mapRunArn": format!("{STATES}:mapRun:m/l:0") });
+    refused(&server, "DescribeMapRun", &run, "ResourceNotFound");
+    refused(&server, "ListExecutions", &run, "ResourceNotFound");
+    let update = json!({ "mapRunArn": run["mapRunArn"], "maxConcurrency": 1 });
+    refused(&server, "UpdateMapRun", &update, "ResourceNotFound");
+}
+
+#[test]
+fn an_execution_tells_the_trace_that_it_was_started_with() {
+    let server = Server::dev(&[]);
+    let mut made = machine("m");
+    let kept = aws(&server, "CreateStateMachine", &made).unwrap();
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1";
+    let start = json!({ "stateMachineArn": kept["stateMachineArn"], "traceHeader": trace });
+    let started = aws(&server, "StartExecution", &start).unwrap();
+    let told = json!({ "executionArn": started["executionArn"] });
+    assert_eq!(aws(&server, "DescribeExecution", &told).unwrap()["traceHeader"], trace);
+    made["name"] = "express".into();
+    made["type"] = "EXPRESS".into();
+    let made = aws(&server, "CreateStateMachine", &made).unwrap();
+    let start = json!({ "stateMachineArn": made["stateMachineArn"], "traceHeader": trace });
+    assert_eq!(aws(&server, "StartSyncExecution", &start).unwrap()["traceHeader"], trace);
+}
+
+#[test]
 fn a_redriven_execution_tells_when_that_was() {
     let server = Server::dev(&[]);
     let mut fails = machine("m");

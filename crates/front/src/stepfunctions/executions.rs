@@ -34,6 +34,8 @@ pub(super) struct Wanted {
     input: Option<String>,
     /// The call that starts it, where a state does.
     by: Option<InvocationId>,
+    /// The trace that it is part of.
+    trace: Option<String>,
 }
 
 /// An execution that can begin.
@@ -47,6 +49,7 @@ pub(super) struct Ready {
     revision: Revision,
     version: Option<u32>,
     alias: Option<String>,
+    trace: Option<String>,
     /// When the machine was made: executions of an earlier one gave up their names.
     machine_made: Timestamp,
 }
@@ -58,6 +61,7 @@ impl Wanted {
             name: call.params.text("name")?.map(str::to_owned),
             input: call.params.text("input")?.map(str::to_owned),
             by: None,
+            trace: call.params.text("traceHeader")?.map(str::to_owned),
         })
     }
 
@@ -70,7 +74,7 @@ impl Wanted {
             other => other.to_string(),
         });
         let arn = text("StateMachineArn").unwrap_or_default();
-        Self { arn, name: text("Name"), input, by: Some(by) }
+        Self { arn, name: text("Name"), input, by: Some(by), trace: text("TraceHeader") }
     }
 }
 
@@ -91,6 +95,7 @@ impl Ready {
             machine: Some(self.machine_name.clone()),
             alias: self.alias.clone(),
             version: self.version,
+            trace: self.trace.clone(),
             ..Origin::default()
         }
     }
@@ -132,6 +137,7 @@ pub(super) async fn ready(ctx: &Ctx, wanted: &Wanted) -> Result<Ready, AwsError>
         revision,
         version,
         alias,
+        trace: wanted.trace.clone(),
         machine_made: Timestamp::from_millis(machine.created),
     })
 }
@@ -203,6 +209,7 @@ async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, Aw
             end: None,
             version: ready.version,
             alias: ready.alias,
+            trace: ready.trace,
             redrives: 0,
             map_run: None,
             kept: Kept::Node(begun.id, ready.function, ready.function_version),
@@ -256,6 +263,9 @@ pub(super) async fn start_sync(call: &Call<'_>) -> Answer {
         answer.remove(field);
     }
     answer.entry("outputDetails").or_insert_with(|| json!({ "included": true }));
+    if let Some(trace) = wanted.trace {
+        answer.insert("traceHeader".to_owned(), trace.into());
+    }
     if call.params.only_metadata() {
         leave_data_out(&mut answer);
     }

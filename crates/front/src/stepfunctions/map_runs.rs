@@ -100,7 +100,9 @@ async fn owner(ctx: &Ctx, arn: &str) -> Result<(View, MapRun), AwsError> {
         return Ok((view, run));
     }
     let machine_arn = ctx.api.place.machine(machine);
-    let found = super::machines::find_in(ctx, &machine_arn).await?;
+    let found = super::machines::find_in(ctx, &machine_arn).await.map_err(|error| {
+        if error.code() == "StateMachineDoesNotExist" { missing(arn) } else { error }
+    })?;
     let (function, _) = super::machines::pinned(ctx, &found.machine, &found.revision).await?;
     let filter = RunFilter { function: Some(function), ..RunFilter::default() };
     let (candidates, _) = views(ctx, filter, SEARCH_MAX, |view| view.map_run.is_none()).await?;

@@ -26,6 +26,8 @@ pub(super) struct View {
     pub(super) end: Option<(Timestamp, End)>,
     pub(super) version: Option<u32>,
     pub(super) alias: Option<String>,
+    /// The trace that it is part of.
+    pub(super) trace: Option<String>,
     pub(super) redrives: u32,
     pub(super) map_run: Option<String>,
     pub(super) kept: Kept,
@@ -66,6 +68,7 @@ impl View {
             end,
             version: origin.version,
             alias: origin.alias,
+            trace: origin.trace,
             redrives,
             map_run: origin.map_run,
             kept: Kept::Node(info.id, info.function, info.version),
@@ -85,6 +88,7 @@ impl View {
             end: run.end(),
             version: run.version,
             alias: run.alias.clone(),
+            trace: None,
             redrives: 0,
             map_run: None,
             kept: Kept::Here(Arc::clone(run)),
@@ -129,6 +133,9 @@ impl View {
         let mut answer = self.summary(place);
         answer.insert("input".to_owned(), self.input.clone().into());
         answer.insert("inputDetails".to_owned(), json!({ "included": true }));
+        if let Some(trace) = &self.trace {
+            answer.insert("traceHeader".to_owned(), trace.clone().into());
+        }
         match self.end.as_ref().map(|(_, end)| end) {
             Some(End::Succeeded(output)) => {
                 answer.insert("output".to_owned(), output.text().into());

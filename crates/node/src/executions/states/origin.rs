@@ -27,6 +27,9 @@ pub struct Origin {
     /// The map run it is a child of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_run: Option<String>,
+    /// The trace that it is part of, as who started it wrote that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 impl Origin {
