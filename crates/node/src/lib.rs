@@ -41,6 +41,7 @@ pub use executions::{
 pub use handle::Handle;
 pub use nodes::{NodeInfo, NodesStatus};
 pub use runtime::SwapUse;
+pub use runtime::afterwards::take_up;
 pub use settings::{Access, Bands, ExecutorMaker, Observed, Observer, Parts, Settings};
 pub use start::{Node, StartError};
 pub use types::{

@@ -16,6 +16,7 @@
 
 #![warn(missing_docs)]
 
+pub mod afterwards;
 mod clock;
 pub mod executor;
 pub mod fake;

@@ -171,7 +171,7 @@ impl Runs {
             tokens: Vec::new(),
             sort: run.sort,
         };
-        tokio::spawn(driver.drive(start, messages));
+        driver.begin(start, messages);
         Ok(run)
     }
 
@@ -298,7 +298,24 @@ struct Driver {
 }
 
 impl Driver {
-    async fn drive(mut self, start: Start, mut messages: mpsc::UnboundedReceiver<Input>) {
+    /// Drives it in a task of its own.
+    fn begin(self, start: Start, messages: mpsc::UnboundedReceiver<Input>) {
+        let steps = Steps::of(&self.definition);
+        // A child is driven by the same function as its parent.
+        let driving: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(self.drive(steps, start, messages));
+        match steps {
+            Steps::Short => spawn_near(driving),
+            Steps::Long => drop(tokio::spawn(driving)),
+        }
+    }
+
+    async fn drive(
+        mut self,
+        steps: Steps,
+        start: Start,
+        mut messages: mpsc::UnboundedReceiver<Input>,
+    ) {
         let region = self.ctx.api.place.region().to_owned();
         let mut settings = Settings { region, ..Settings::default() };
         if self.ctx.api.quotas == Quotas::Platform {
@@ -309,7 +326,6 @@ impl Driver {
         if self.sort == MachineType::Express {
             settings.seconds_max = Some(EXPRESS_SECONDS_MAX);
         }
-        let steps = Steps::of(&self.definition);
         if steps == Steps::Short {
             settings.transitions_per_step = TRANSITIONS_BETWEEN;
         }
@@ -430,9 +446,7 @@ impl Driver {
             tokens: Vec::new(),
             sort: child.machine_type,
         };
-        let driving: Pin<Box<dyn Future<Output = ()> + Send>> =
-            Box::pin(driver.drive(start, messages));
-        tokio::spawn(driving);
+        driver.begin(start, messages);
     }
 
     fn ended(self, end: End) {
@@ -457,6 +471,25 @@ impl Driver {
         }
         tracing::debug!(sort = self.sort.as_str(), "an execution ended");
     }
+}
+
+/// Runs a task of short steps where what it waits for happens: by a thread that has just told of a
+/// function's end, where it is one, else by the runtime.
+fn spawn_near(task: impl Future<Output = ()> + Send + 'static) {
+    let tokio = tokio::runtime::Handle::current();
+    let schedule = move |step: async_task::Runnable| {
+        let inside = tokio.clone();
+        let step = Box::new(move || {
+            let _inside = inside.enter();
+            step.run();
+        });
+        if let Err(step) = node::take_up(step) {
+            tokio.spawn(async move { step() });
+        }
+    };
+    let (first, task) = async_task::spawn(task, schedule);
+    task.detach();
+    first.schedule();
 }
 
 fn no_storage(error: &str) -> Failed {

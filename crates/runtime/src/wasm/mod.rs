@@ -18,6 +18,7 @@ mod durable;
 mod gate;
 mod gauge;
 mod guest;
+mod hand;
 mod host;
 mod job;
 mod load;

@@ -3,6 +3,11 @@
 //! A thread is made when a job comes and none is idle, up to a bound; above it, jobs wait. Threads
 //! are kept. An idle one is parked in the control plane's band, so that it wakes at once, and takes
 //! its job's band before it polls.
+//!
+//! Waking a thread that sleeps costs more than most of what is done between two functions. So a
+//! thread that has told of the end or the rest of a job goes on with the job that this gave a core
+//! to ([`hand`]), after a short step of whoever waited for the end ([`afterwards`]); and an idle one
+//! keeps watch for the functions that sleep ([`timer`]).
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +15,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread::{JoinHandle, Thread};
+use std::time::Instant;
 
 use model::{Failure, FailureKind};
 
 use super::gauge::Rests;
 use super::guest::{self, Services};
+use super::hand;
 use super::job::{Body, Claim, Fiber, Job, unpoisoned};
 use super::tick::{Counted, Ticks};
+use super::timer::{self, Watch};
+use crate::afterwards;
 use crate::executor::Ended;
 use crate::kernel::{self, Band};
 
@@ -40,10 +49,22 @@ struct PoolState {
     is_closed: bool,
 }
 
+/// Why an idle thread sleeps no longer.
+enum Rest {
+    /// It was given a job.
+    Job(Arc<Job>),
+    /// The pool closes.
+    Closed,
+    /// A function's sleep is over, and the thread, no longer idle, is to call back.
+    Watch(Box<dyn FnOnce() + Send>),
+}
+
 /// Where an idle thread finds its next job.
 struct Seat {
     job: Mutex<Option<Arc<Job>>>,
     is_closed: AtomicBool,
+    /// Keeps watch for functions that sleep, so that another one is preferred for a job.
+    is_watching: AtomicBool,
     thread: Thread,
 }
 
@@ -51,6 +72,17 @@ struct Seat {
 #[derive(Default)]
 struct Bands {
     is_refused: AtomicBool,
+}
+
+impl PoolState {
+    /// A seat that is idle no longer.
+    fn leave_idle(&mut self) -> Option<Arc<Seat>> {
+        let is_free = |seat: &Arc<Seat>| !seat.is_watching.load(Ordering::Relaxed);
+        match self.idle.iter().rposition(is_free) {
+            Some(at) => Some(self.idle.remove(at)),
+            None => self.idle.pop(),
+        }
+    }
 }
 
 impl Workers {
@@ -67,8 +99,15 @@ impl Workers {
 
     /// Has a thread take the job.
     pub(super) fn dispatch(&self, job: Arc<Job>) {
+        if let Err(job) = hand::offer(self.key(), job) {
+            self.hand_over(job);
+        }
+    }
+
+    /// Has another thread take the job.
+    fn hand_over(&self, job: Arc<Job>) {
         let mut state = unpoisoned(&self.state);
-        if let Some(seat) = state.idle.pop() {
+        if let Some(seat) = state.leave_idle() {
             drop(state);
             *unpoisoned(&seat.job) = Some(job);
             seat.thread.unpark();
@@ -129,6 +168,7 @@ impl Workers {
         std::thread::Builder::new().name(format!("wasm-{index}")).spawn(move || {
             if let Some(pool) = pool.upgrade() {
                 pool.bands.apply(kernel::CONTROL);
+                timer::be_exact();
                 let _ticks = Ticks::start().inspect_err(|error| {
                     tracing::warn!(%error, "memory that functions take is seen late");
                 });
@@ -139,41 +179,106 @@ impl Workers {
 
     fn run(&self, first: Arc<Job>) {
         let thread = kernel::thread_id();
-        let thread_handle = std::thread::current();
-        let seat = Seat {
+        let seat = Arc::new(Seat {
             job: Mutex::default(),
             is_closed: AtomicBool::new(false),
-            thread: thread_handle,
-        };
-        let seat = Arc::new(seat);
+            is_watching: AtomicBool::new(false),
+            thread: std::thread::current(),
+        });
         let mut next = Some(first);
         while let Some(job) = next {
             self.carry(&job, thread);
             drop(job);
-            next = self.next(&seat);
+            next = hand::close().or_else(|| self.next(&seat));
         }
     }
 
     /// The next job for this thread, or none when the pool closes.
     fn next(&self, seat: &Arc<Seat>) -> Option<Arc<Job>> {
-        let mut state = unpoisoned(&self.state);
-        if let Some(job) = state.waiting.pop_front() {
-            return Some(job);
-        }
-        if state.is_closed {
-            return None;
-        }
-        state.idle.push(Arc::clone(seat));
-        drop(state);
+        let timer = &self.services.timer;
         loop {
-            if let Some(job) = unpoisoned(&seat.job).take() {
+            let mut state = unpoisoned(&self.state);
+            if let Some(job) = state.waiting.pop_front() {
                 return Some(job);
             }
-            if seat.is_closed.load(Ordering::Acquire) {
+            if state.is_closed {
                 return None;
             }
-            std::thread::park();
+            state.idle.push(Arc::clone(seat));
+            drop(state);
+            match self.rest(seat) {
+                Rest::Job(job) => {
+                    timer.leave(&seat.thread);
+                    return Some(job);
+                }
+                Rest::Closed => {
+                    timer.leave(&seat.thread);
+                    return None;
+                }
+                Rest::Watch(callback) => {
+                    self.telling(|| timer::fire(callback));
+                    if let Some(job) = hand::close() {
+                        timer.leave(&seat.thread);
+                        return Some(job);
+                    }
+                }
+            }
         }
+    }
+
+    /// Sleeps on an idle seat.
+    fn rest(&self, seat: &Arc<Seat>) -> Rest {
+        loop {
+            if let Some(job) = unpoisoned(&seat.job).take() {
+                return Rest::Job(job);
+            }
+            if seat.is_closed.load(Ordering::Acquire) {
+                return Rest::Closed;
+            }
+            let watch = self.services.timer.watch(&seat.thread);
+            seat.is_watching.store(!matches!(watch, Watch::None), Ordering::Relaxed);
+            match watch {
+                Watch::None => std::thread::park(),
+                Watch::Until(at) => std::thread::park_timeout(at - Instant::now()),
+                Watch::Due(callback) => {
+                    let mut state = unpoisoned(&self.state);
+                    if let Some(at) = state.idle.iter().rposition(|idle| Arc::ptr_eq(idle, seat)) {
+                        state.idle.remove(at);
+                        return Rest::Watch(callback);
+                    }
+                    // Somebody has given it a job or closes the pool.
+                    drop(state);
+                    timer::fire(callback);
+                }
+            }
+        }
+    }
+
+    /// Tells of a job's rest or end, from a thread that is free for what this leads to.
+    fn telling<T>(&self, tell: impl FnOnce() -> T) -> T {
+        hand::open(self.key());
+        afterwards::open();
+        let told = tell();
+        let mut tasks = afterwards::next();
+        if tasks.is_some() {
+            // Neither sleepers nor the function that got the core wait for what others do with an
+            // end. What those dispatch themselves is this thread's next job.
+            self.services.timer.leave(&std::thread::current());
+            hand::take().into_iter().for_each(|job| self.hand_over(job));
+        }
+        while let Some(some) = tasks {
+            for task in some {
+                if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                    tracing::error!("the platform panicked after the end of a function");
+                }
+            }
+            tasks = afterwards::next();
+        }
+        told
+    }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Polls the job until it rests or ends.
@@ -184,7 +289,7 @@ impl Workers {
                 Claim::Leave => return,
                 Claim::End(body, failure) => {
                     self.discard(job, body);
-                    return self.services.finish(job, Err(failure));
+                    return self.telling(|| self.services.finish(job, Err(failure)));
                 }
                 Claim::Poll(body) => {
                     let mut fiber = match body {
@@ -193,10 +298,10 @@ impl Workers {
                         Body::Taken => unreachable!("a job is claimed by one worker at a time"),
                     };
                     match self.poll(job, &mut fiber, thread) {
-                        Poll::Pending => claim = job.put_back(fiber),
+                        Poll::Pending => claim = self.telling(|| job.put_back(fiber)),
                         Poll::Ready(outcome) => {
                             self.discard(job, fiber);
-                            return self.services.finish(job, outcome);
+                            return self.telling(|| self.services.finish(job, outcome));
                         }
                     }
                 }
@@ -224,6 +329,8 @@ impl Workers {
 
     /// Polls once, in the job's band. A panic ends this job and nothing else.
     fn poll(&self, job: &Arc<Job>, fiber: &mut Fiber, thread: i32) -> Poll<Result<Ended, Failure>> {
+        hand::close().into_iter().for_each(|job| self.hand_over(job));
+        self.services.timer.see_to_watch();
         job.enter(thread);
         self.services.gauge.enter(job);
         let mut band = job.band();

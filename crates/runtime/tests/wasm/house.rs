@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub(crate) const PANICS: &str = "panics";
 
 /// An executor, its events and its directory.
 pub(crate) struct House {
-    pub(crate) executor: WasmExecutor,
+    pub(crate) executor: Arc<WasmExecutor>,
     pub(crate) events: Arc<Seen>,
     pub(crate) calls: Arc<Calls>,
     directory: tempfile::TempDir,
@@ -167,11 +167,28 @@ impl House {
     }
 
     pub(crate) fn with(options: WasmOptions) -> Self {
+        Self::with_listener(options, |_, _| ())
+    }
+
+    /// One that does what `listen` does with each event, on the thread that brings it.
+    pub(crate) fn with_listener(
+        options: WasmOptions,
+        listen: impl Fn(&WasmExecutor, &Event) + Send + Sync + 'static,
+    ) -> Self {
         let (events, calls) = (Arc::new(Seen::default()), Arc::new(Calls::default()));
         let sink = Arc::clone(&events);
         let platform: Arc<dyn Platform> = Arc::clone(&calls) as _;
-        let sink = Arc::new(move |event| sink.push(event));
+        let told = Arc::new(OnceLock::<Weak<WasmExecutor>>::new());
+        let of_sink = Arc::clone(&told);
+        let sink = Arc::new(move |event: Event| {
+            if let Some(executor) = of_sink.get().and_then(Weak::upgrade) {
+                listen(&executor, &event);
+            }
+            sink.push(event);
+        });
         let executor = WasmExecutor::open(options, Clock::new(), platform, sink).unwrap();
+        let executor = Arc::new(executor);
+        told.set(Arc::downgrade(&executor)).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let (parent, shared) = (None, Mutex::default());
         Self { executor, events, calls, directory, parent, shared, next: AtomicU64::new(1) }
@@ -260,17 +277,7 @@ impl House {
         durable: Option<DurableTurn>,
     ) -> InvocationId {
         let id = InvocationId(u128::from(self.next.fetch_add(1, Ordering::Relaxed)));
-        self.executor.start(Start {
-            id,
-            code: Arc::new(code.clone()),
-            payload: payload.into(),
-            band: Band::Normal { nice: 0 },
-            class: "interactive".into(),
-            deadline: Timestamp::from_millis(123_456),
-            token: "token".into(),
-            traceparent: Some("00-trace".into()),
-            durable,
-        });
+        self.executor.start(Start { durable, ..start(id, code, payload) });
         id
     }
 
@@ -341,6 +348,21 @@ impl Draw {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
+    }
+}
+
+/// An invocation in the ordinary band.
+pub(crate) fn start(id: InvocationId, code: &Code, payload: impl Into<Bytes>) -> Start {
+    Start {
+        id,
+        code: Arc::new(code.clone()),
+        payload: payload.into(),
+        band: Band::Normal { nice: 0 },
+        class: "interactive".into(),
+        deadline: Timestamp::from_millis(123_456),
+        token: "token".into(),
+        traceparent: Some("00-trace".into()),
+        durable: None,
     }
 }
 

@@ -18,3 +18,4 @@ mod limits;
 mod preemption;
 mod short;
 mod swapping;
+mod workers;

@@ -103,5 +103,5 @@ fn read(guest: &Guest<'_>, at: u32, now: Timestamp) -> wasmtime::Result<Subscrip
 async fn sleep(host: &Host, length: Duration) {
     let at = Instant::now() + length.min(limits::TIMEOUT_MAX * 2);
     let (job, services) = (Arc::clone(&host.job), Arc::clone(&host.services));
-    job.wait_for(|done| services.timer.at(at, Box::new(move || done(())))).await;
+    job.wait_for(|done| services.timer.at_rest(at, Box::new(move || done(())))).await;
 }
