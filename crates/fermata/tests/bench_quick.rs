@@ -183,6 +183,11 @@ fn bench_states_times_chains_and_fan_outs() {
     assert_eq!(rows.len(), 12, "{figures:#}");
     let least = |row: &Value| if row["sleep_ms"] == 0 { 0.0 } else { 10.0 };
     assert!(rows.iter().all(|row| row["p50_ms"].as_f64().unwrap() >= least(row)), "{figures:#}");
+    // A function takes no less than it sleeps, so no more is left that is spent outside of it.
+    let [outside, beyond] = ["overhead_ms", "beyond_sleep_ms"];
+    let is_part = |row: &Value| row[outside].as_f64().unwrap() <= row[beyond].as_f64().unwrap();
+    assert!(rows.iter().all(is_part), "{figures:#}");
+    assert!(rows.iter().any(|row| row[outside].as_f64().unwrap() > 0.0), "{figures:#}");
     assert_eq!(figures["maps"].as_array().unwrap().len(), 2, "{figures:#}");
 }
 
