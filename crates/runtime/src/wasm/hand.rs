@@ -1,5 +1,5 @@
-//! The job that a worker thread goes on with: one that was dispatched on that very thread when it was
-//! about to be free, and need not wait until another one wakes.
+//! The job that a worker thread goes on with: one that was dispatched on that very thread while it did
+//! a step of whoever waited for an end, or woke a function, and need not wait until another one wakes.
 
 use std::cell::RefCell;
 use std::sync::Arc;

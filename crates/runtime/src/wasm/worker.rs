@@ -5,9 +5,9 @@
 //! its job's band before it polls.
 //!
 //! Waking a thread that sleeps costs more than most of what is done between two functions. So a
-//! thread that has told of the end or the rest of a job goes on with the job that this gave a core
-//! to ([`hand`]), after a short step of whoever waited for the end ([`afterwards`]); and an idle one
-//! keeps watch for the functions that sleep ([`timer`]).
+//! thread that has told of the end of a job does a short step of whoever waited for that
+//! ([`afterwards`]), and goes on with the job that the step asked for ([`hand`]); and an idle one
+//! keeps watch for functions that sleep ([`timer`]), and goes on with the one that it wakes.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -216,6 +216,7 @@ impl Workers {
                     return None;
                 }
                 Rest::Watch(callback) => {
+                    hand::open(self.key());
                     self.telling(|| timer::fire(callback));
                     if let Some(job) = hand::close() {
                         timer.leave(&seat.thread);
@@ -254,9 +255,8 @@ impl Workers {
         }
     }
 
-    /// Tells of a job's rest or end, from a thread that is free for what this leads to.
+    /// Tells of a job's rest or end, from a thread that is free for a step of whoever waits for it.
     fn telling<T>(&self, tell: impl FnOnce() -> T) -> T {
-        hand::open(self.key());
         afterwards::open();
         let told = tell();
         let mut tasks = afterwards::next();
@@ -265,6 +265,7 @@ impl Workers {
             // end. What those dispatch themselves is this thread's next job.
             self.services.timer.leave(&std::thread::current());
             hand::take().into_iter().for_each(|job| self.hand_over(job));
+            hand::open(self.key());
         }
         while let Some(some) = tasks {
             for task in some {

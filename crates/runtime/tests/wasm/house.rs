@@ -173,7 +173,7 @@ impl House {
     /// One that does what `listen` does with each event, on the thread that brings it.
     pub(crate) fn with_listener(
         options: WasmOptions,
-        listen: impl Fn(&WasmExecutor, &Event) + Send + Sync + 'static,
+        listen: impl Fn(&Arc<WasmExecutor>, &Event) + Send + Sync + 'static,
     ) -> Self {
         let (events, calls) = (Arc::new(Seen::default()), Arc::new(Calls::default()));
         let sink = Arc::clone(&events);

@@ -23,7 +23,9 @@ fn one_thread_carries_a_chain_of_functions_that_sleep() {
         Event::Unblocked { id } => executor.resume(*id),
         Event::Finished(finished) if finished.id.0 < LAST => {
             let next = InvocationId(finished.id.0 + 1);
-            executor.start(house::start(next, of_listener.get().unwrap(), "10"));
+            let start = house::start(next, of_listener.get().unwrap(), "10");
+            let executor = Arc::clone(executor);
+            assert!(afterwards::take_up(Box::new(move || executor.start(start))).is_ok());
         }
         _ => {}
     });
