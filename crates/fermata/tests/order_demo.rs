@@ -61,7 +61,11 @@ impl Shell {
         let folder = tempfile::tempdir().unwrap();
         symlink(root().join("examples"), folder.path().join("examples")).unwrap();
         symlink(env!("CARGO_BIN_EXE_fermata"), folder.path().join("fermata")).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // The server comes back to it after the kill, so it is none that the system gives to others
+        // unasked: those begin at 32768.
+        let first = 15_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+        let free = (first..32_000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        let free = free.unwrap().local_addr().unwrap();
         Self { folder, address: free.to_string(), commands: Cell::new(0) }
     }
 
