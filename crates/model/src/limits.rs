@@ -204,6 +204,10 @@ pub const ASL_DEFINITIONS_KEPT_MAX: usize = 256;
 pub const MAP_RUNS_KNOWN_MAX: usize = 10_000;
 /// Log groups of a tenant.
 pub const LOG_GROUPS_MAX: usize = 10_000;
+/// How long after its end an execution of a state machine can be redriven, where AWS's quotas hold.
+pub const REDRIVE_PERIOD: Duration = Duration::from_hours(14 * 24);
+/// How long after its start, where they hold.
+pub const REDRIVE_EXECUTION_TIME_MAX: Duration = Duration::from_hours(365 * 24);
 /// Tokens of requests that an execution was redriven with lately, which are known again.
 pub const REDRIVE_TOKENS_MAX: usize = 10;
 /// How long they are known.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use asl::ask::End;
 use model::{ExecutionId, Timestamp, limits};
@@ -15,10 +14,6 @@ use super::executions::find_kept;
 use super::view::{Kept, View};
 use super::{Answer, Call, seconds};
 
-/// How long after its end an execution can be redriven.
-const PERIOD: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-/// How long after its start.
-const EXECUTION_TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// What the cause of a failure begins with that came of too many events.
 const TOO_LONG: &str = "The execution reached the maximum number of history events";
 
@@ -39,10 +34,14 @@ pub(super) fn refusal(view: &View, now: Timestamp, quotas: Quotas) -> Option<Str
     if quotas == Quotas::Platform {
         return None;
     }
-    if now > view.started + EXECUTION_TIME_MAX {
-        return Some("Execution has exceeded the max execution time".to_owned());
+    too_late(view.started, *ended, now).map(str::to_owned)
+}
+
+fn too_late(started: Timestamp, ended: Timestamp, now: Timestamp) -> Option<&'static str> {
+    if now > started + limits::REDRIVE_EXECUTION_TIME_MAX {
+        return Some("Execution has exceeded the max execution time");
     }
-    (now > *ended + PERIOD).then(|| "Execution redrivable period exceeded".to_owned())
+    (now > ended + limits::REDRIVE_PERIOD).then_some("Execution redrivable period exceeded")
 }
 
 /// Tokens with which executions were redriven lately, and when that was.
@@ -106,7 +105,22 @@ pub(super) async fn redrive(call: &Call<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn an_execution_can_be_redriven_for_a_while_after_its_end_and_after_its_start() {
+        let (start, instant) = (Timestamp(0), Duration::from_nanos(1));
+        let last = start + limits::REDRIVE_PERIOD;
+        assert_eq!(too_late(start, start, last), None);
+        let why = Some("Execution redrivable period exceeded");
+        assert_eq!(too_late(start, start, last + instant), why);
+        let last = start + limits::REDRIVE_EXECUTION_TIME_MAX;
+        assert_eq!(too_late(start, last, last), None);
+        let why = Some("Execution has exceeded the max execution time");
+        assert_eq!(too_late(start, last, last + instant), why);
+    }
 
     #[test]
     fn a_token_is_known_for_a_while_and_only_the_last_ones_of_an_execution_are() {
