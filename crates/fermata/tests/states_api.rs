@@ -151,16 +151,21 @@ fn an_execution_tells_the_trace_that_it_was_started_with() {
     assert_eq!(aws(&server, "StartSyncExecution", &start).unwrap()["traceHeader"], trace);
 }
 
-#[test]
-fn a_redriven_execution_tells_when_that_was() {
-    let server = Server::dev(&[]);
+/// A machine that fails, and an execution of it, as requests name them.
+fn failing(server: &Server) -> (Value, Value) {
     let mut fails = machine("m");
     fails["definition"] =
         json!({ "StartAt": "F", "States": { "F": { "Type": "Fail" } } }).to_string().into();
-    let made = aws(&server, "CreateStateMachine", &fails).unwrap();
+    let made = aws(server, "CreateStateMachine", &fails).unwrap();
     let start = json!({ "stateMachineArn": made["stateMachineArn"] });
-    let started = aws(&server, "StartExecution", &start).unwrap();
-    let execution = json!({ "executionArn": started["executionArn"] });
+    let started = aws(server, "StartExecution", &start).unwrap();
+    (start, json!({ "executionArn": started["executionArn"] }))
+}
+
+#[test]
+fn a_redriven_execution_tells_when_that_was() {
+    let server = Server::dev(&[]);
+    let (start, execution) = failing(&server);
     let failed = || {
         let told = aws(&server, "DescribeExecution", &execution).unwrap();
         (told["status"] == "FAILED").then_some(told)
@@ -178,13 +183,7 @@ fn a_redriven_execution_tells_when_that_was() {
 #[test]
 fn a_redrive_that_is_asked_for_twice_with_one_token_is_one() {
     let server = Server::dev(&[]);
-    let mut fails = machine("m");
-    fails["definition"] =
-        json!({ "StartAt": "F", "States": { "F": { "Type": "Fail" } } }).to_string().into();
-    let made = aws(&server, "CreateStateMachine", &fails).unwrap();
-    let start = json!({ "stateMachineArn": made["stateMachineArn"] });
-    let started = aws(&server, "StartExecution", &start).unwrap();
-    let execution = json!({ "executionArn": started["executionArn"] });
+    let (_, execution) = failing(&server);
     let redrives = |count: u64| {
         eventually("it fails", || {
             let told = aws(&server, "DescribeExecution", &execution).unwrap();
