@@ -12,9 +12,7 @@ use crate::env::ErrorName;
 /// # Errors
 /// `States.ItemReaderFailed`, with what is wrong with the file.
 pub fn read(ask: &ReadAsk, bytes: &[u8]) -> Result<Document, Failed> {
-    let mut items = Items::new(Layout::of(ask), usize::MAX);
-    items.push(bytes)?;
-    Ok(Value::Array(items.finish()?.items).into())
+    found(ask, bytes).map(|found| found.items)
 }
 
 /// The same, and where the items are.
