@@ -295,8 +295,8 @@ fn make_executors(
 }
 
 /// Passes an executor's event on. That a function began is only written down, so it wakes nobody.
-/// Where the executor holds no lock, the thread that brings an end, or the end of a wait, sees to what
-/// follows.
+/// Where the executor holds no lock, the thread that brings a rest, the end of a wait or the end of the
+/// function sees to what follows.
 fn tell(mailbox: &control::Mailbox, event: Event, is_reentrant: bool) {
     let is_begin = matches!(event, Event::Running { .. });
     let goes_on = matches!(

@@ -19,8 +19,8 @@ pub(super) struct Shape {
 /// Nothing is known but the query protocol's own `member` and `entry`.
 pub(super) const QUERY: Shape = Shape { repeated: &[], numbers: &[], flags: &[] };
 
-/// Parses an answer, before which S3 may have sent spaces to show that it is at work. It is bounded by what an answer may have, and so is its depth: what reads it follows
-/// elements into elements.
+/// Parses an answer, before which S3 may have sent spaces to show that it is at work. It is bounded by what
+/// an answer may have, and so is its depth: what reads it follows elements into elements.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
     let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text.trim_start(), options)
