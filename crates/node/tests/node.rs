@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use model::{Amount, Bytes64, FailureKind, InvocationId, MemoryPrice, PriceList};
 use node::{
-    Access, Bands, BillQuery, Error, ErrorKind, ExecutionPrices, Handle, IfExists, Interpreters,
-    InvocationStatus, Invoke, Invoked, NewExecution, NewFunction, NewKey, NewTenant, Node, Parts,
-    Principal, Role, Settings, Which,
+    Access, Bands, Begun, BillQuery, Error, ErrorKind, ExecutionPrices, Handle, IfExists,
+    Interpreters, InvocationStatus, Invoke, Invoked, NewExecution, NewFunction, NewKey, NewTenant,
+    Node, Parts, Principal, Role, Settings, Which,
 };
 use runtime::Clock;
 use runtime::fake::{Fake, Told};
 use runtime::kernel::Band;
 use store::{MemoryStore, Store};
 use tempfile::TempDir;
+use tokio_stream::StreamExt as _;
 
 struct World {
     node: Node,
@@ -110,6 +111,27 @@ impl World {
             traceparent: None,
             received: self.handle.now(),
         }
+    }
+
+    async fn deploy_sequence(&self, name: &str, package: &'static str) {
+        let package = Bytes::from(package);
+        let sequence = NewFunction { runtime: "sequence".into(), package, ..function(name) };
+        self.handle.create_function(&self.who, sequence).await.unwrap();
+    }
+
+    /// Starts an execution whose every call answers with what follows in its payload.
+    async fn begin(&self, function: &str, name: String) -> Result<Begun, Error> {
+        let new = NewExecution {
+            function: function.parse().unwrap(),
+            version: None,
+            class: None,
+            name: Some(name),
+            if_exists: IfExists::Refuse,
+            payload: Bytes::from_static(b"ok:ok:ok:x"),
+            received: self.handle.now(),
+            origin: Vec::new(),
+        };
+        self.handle.start_execution(&self.who, new).await
     }
 
     async fn stop(self) {
@@ -691,26 +713,9 @@ async fn a_caller_that_stops_waiting_withdraws_what_has_not_begun() {
 async fn executions_outlast_a_disk_that_is_full_at_any_moment() {
     let store = Arc::new(MemoryStore::new(store::Options::default()));
     let w = world_on(Arc::clone(&store) as Arc<dyn Store>, Access::Anybody).await;
-    for (name, package) in
-        [("inner", r#"{"sequence": ["f", "f"]}"#), ("outer", r#"{"sequence": ["inner", "g"]}"#)]
-    {
-        let package = Bytes::from(package);
-        let sequence = NewFunction { runtime: "sequence".into(), package, ..function(name) };
-        w.handle.create_function(&w.who, sequence).await.unwrap();
-    }
-    let begin = async |name: String| {
-        let new = NewExecution {
-            function: "outer".parse().unwrap(),
-            version: None,
-            class: None,
-            name: Some(name),
-            if_exists: IfExists::Refuse,
-            payload: Bytes::from_static(b"ok:ok:ok:x"),
-            received: w.handle.now(),
-            origin: Vec::new(),
-        };
-        w.handle.start_execution(&w.who, new).await
-    };
+    w.deploy_sequence("inner", r#"{"sequence": ["f", "f"]}"#).await;
+    w.deploy_sequence("outer", r#"{"sequence": ["inner", "g"]}"#).await;
+    let begin = async |name: String| w.begin("outer", name).await;
     for number in 0..40 {
         begin(format!("e{number}")).await.unwrap();
         store.faults().fill_disk();
@@ -726,5 +731,29 @@ async fn executions_outlast_a_disk_that_is_full_at_any_moment() {
         assert_eq!(ended.outcome.unwrap(), "x");
     }
     begin("late".to_owned()).await.unwrap();
+    w.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_follows_an_execution_from_any_moment_sees_all_of_it_once() {
+    let w = world().await;
+    w.deploy_sequence("s", r#"{"sequence": ["f", "f", "f"]}"#).await;
+    let follow = async |number: u64, which: Which| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_micros(number) {
+            tokio::task::yield_now().await;
+        }
+        let followed = w.handle.tail_execution(&w.who, &which, 0).await.unwrap();
+        followed.map(|entry| entry.seq).collect::<Vec<_>>().await
+    };
+    for number in 0..400 {
+        let name = format!("e{number}");
+        w.begin("s", name.clone()).await.unwrap();
+        let followed = follow(number, Which::parse(&name)).await;
+        let whole = w.handle.execution_history(&w.who, &Which::parse(&name), 0, 100).await.unwrap();
+        assert!(whole.items.last().unwrap().ends);
+        let whole: Vec<u64> = whole.items.iter().map(|entry| entry.seq).collect();
+        assert_eq!(followed, whole, "{name}");
+    }
     w.stop().await;
 }

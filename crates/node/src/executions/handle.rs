@@ -420,6 +420,10 @@ impl Handle {
         entries: &mpsc::Sender<HistoryEntry>,
     ) -> bool {
         let mut comes = self.inner.follow(id, FOLLOW_LAG_MAX);
+        // Asked before the history is read: where it ends in between, its end is among the entries.
+        let found = self.find_execution(who, &Which::Id(id)).await;
+        let had_ended = found.is_ok_and(|found| found.row.finished.is_some());
+        let mut ends = false;
         // What is there; what comes meanwhile waits in `comes`.
         loop {
             let page =
@@ -427,6 +431,7 @@ impl Handle {
             let Ok(page) = page else { return false };
             for entry in page.items {
                 *last = entry.seq;
+                ends = entry.ends;
                 if !send_entry(entries, entry).await {
                     return false;
                 }
@@ -435,8 +440,7 @@ impl Handle {
                 break;
             }
         }
-        let ended = self.find_execution(who, &Which::Id(id)).await;
-        if ended.is_ok_and(|found| found.row.finished.is_some()) {
+        if had_ended || ends {
             return false;
         }
         let Some(comes) = &mut comes else {
