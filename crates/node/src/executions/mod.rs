@@ -301,7 +301,8 @@ impl Executions {
         }
         let items = std::mem::take(&mut self.batch);
         // Where nothing else goes on, a single step is written here: two threads need not wake for it.
-        if self.committing == 0 && items.len() == 1 {
+        // Not to a store across a network, which may be silent for longer than the leases last.
+        if self.committing == 0 && items.len() == 1 && !self.inner.nodes.shared {
             let written = committer::write(&*self.inner.store, &self.tenure.leases, &items);
             self.committing = written.len();
             let _ = self.inner.executions.send(Message::Written(written));
