@@ -182,6 +182,8 @@ pub const ASL_DATA_BYTES_DEFAULT: usize = 256 << 10;
 pub const ASL_VARIABLES_BYTES_MAX: usize = 10 << 20;
 /// The same where AWS's quotas do not hold.
 pub const ASL_VARIABLES_BYTES_PLATFORM: usize = 64 << 20;
+/// Seconds that an EXPRESS execution may take.
+pub const EXPRESS_SECONDS_MAX: u64 = 300;
 /// Published versions of a state machine.
 pub const STATE_MACHINE_VERSIONS_MAX: usize = 1_000;
 /// Aliases of a state machine.

@@ -24,8 +24,6 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::registry::Revision;
 use super::{Ctx, registry, tasks};
 
-/// How long an EXPRESS execution may take.
-const EXPRESS_SECONDS_MAX: u64 = 300;
 /// Executions that ended and are still told of.
 const ENDED_KEPT: usize = 20_000;
 /// Work of one activity that no worker has taken yet.
@@ -324,7 +322,7 @@ impl Driver {
             settings.events_max = model::limits::ASL_EVENTS_MAX;
         }
         if self.sort == MachineType::Express {
-            settings.seconds_max = Some(EXPRESS_SECONDS_MAX);
+            settings.seconds_max = Some(model::limits::EXPRESS_SECONDS_MAX);
         }
         if steps == Steps::Short {
             settings.transitions_per_step = TRANSITIONS_BETWEEN;
