@@ -213,46 +213,132 @@ fn an_item_tells_where_it_was_found() {
     assert!(matches!(machine.end(), Some(End::Succeeded(_))));
 }
 
+fn is_limited(machine: &Machine) -> bool {
+    match machine.end() {
+        Some(End::Failed { error, .. }) => error.as_deref() == Some("States.DataLimitExceeded"),
+        _ => false,
+    }
+}
+
+/// A text of so many bytes; it has two quotes beside its characters.
+fn text(bytes: usize) -> Value {
+    "x".repeat(bytes - 2).into()
+}
+
 #[test]
-fn variables_may_be_as_large_as_an_output_and_together_forty_times_that() {
+fn what_a_state_assigns_may_be_as_large_as_an_output() {
     const ONE: usize = model::limits::ASL_DATA_BYTES_DEFAULT;
-    const ALL: usize = model::limits::ASL_VARIABLES_BYTES_MAX;
-    // A text has two quotes beside its characters.
-    let text = |bytes: usize| Value::from("x".repeat(bytes - 2));
     let assigns = |first: &Value, second: &Value| {
         let state = json!({ "Type": "Pass", "Result": 1, "Assign": { "a": first, "b": second } });
         begin(&one(&state), json!({})).0
-    };
-    let limited = |machine: &Machine| match machine.end() {
-        Some(End::Failed { error, .. }) => error.as_deref() == Some("States.DataLimitExceeded"),
-        _ => false,
     };
     assert_eq!(
         assigns(&text(ONE / 2), &text(ONE / 2)).end(),
         Some(&End::Succeeded(json!(1).into()))
     );
-    assert!(limited(&assigns(&text(ONE / 2), &text(ONE / 2 + 1))));
+    assert!(is_limited(&assigns(&text(ONE / 2), &text(ONE / 2 + 1))));
+}
 
+#[test]
+fn all_variables_together_have_a_limit_with_the_quotas_of_aws_and_of_the_platform() {
+    use model::limits::{
+        ASL_DATA_BYTES_DEFAULT, ASL_VARIABLES_BYTES_MAX, ASL_VARIABLES_BYTES_PLATFORM,
+    };
     // Each state keeps what the others assigned; what it assigns anew replaces what was there.
-    let states = |extra: usize| -> Value {
+    let states = |all: usize, extra: usize| -> Value {
+        const ONE: usize = ASL_DATA_BYTES_DEFAULT;
         let mut states = serde_json::Map::new();
-        for n in 0..=ALL / ONE {
+        for n in 0..=all / ONE {
             let mut assign = serde_json::Map::new();
-            let name = format!("v{}", n % (ALL / ONE));
+            let name = format!("v{}", n % (all / ONE));
             assign.insert(name, text(ONE));
             let next = format!("S{}", n + 1);
             states
                 .insert(format!("S{n}"), json!({ "Type": "Pass", "Assign": assign, "Next": next }));
         }
-        let last = format!("S{}", ALL / ONE + 1);
+        let last = format!("S{}", all / ONE + 1);
         let assign = if extra > 0 { json!({ "more": text(extra) }) } else { json!({}) };
         states.insert(last, json!({ "Type": "Pass", "Assign": assign, "End": true }));
         json!({ "StartAt": "S0", "States": states })
     };
-    let (fits, _) = begin(&states(0), json!({}));
-    assert!(matches!(fits.end(), Some(End::Succeeded(_))), "{:?}", fits.end());
-    let (too_much, _) = begin(&states(2), json!({}));
-    assert!(limited(&too_much));
+    for all in [ASL_VARIABLES_BYTES_MAX, ASL_VARIABLES_BYTES_PLATFORM] {
+        let settings = || Settings { variables_bytes_max: all, ..Settings::default() };
+        let (fits, _) = begin_with(&states(all, 0), json!({}), settings());
+        assert!(matches!(fits.end(), Some(End::Succeeded(_))), "{:?}", fits.end());
+        let (too_much, _) = begin_with(&states(all, 2), json!({}), settings());
+        assert!(is_limited(&too_much));
+    }
+}
+
+#[test]
+fn an_express_execution_ends_after_its_time_and_not_before() {
+    const SECONDS: u64 = model::limits::EXPRESS_SECONDS_MAX;
+    let at = |seconds: u64| NOW + std::time::Duration::from_secs(seconds);
+    let waits = one(&json!({ "Type": "Wait", "Seconds": SECONDS + 1 }));
+    let settings = Settings { seconds_max: Some(SECONDS), ..Settings::default() };
+    let (mut machine, turn) = begin_with(&waits, json!({}), settings.clone());
+    let due: Vec<Timestamp> = turn
+        .asks
+        .iter()
+        .map(|(_, ask)| match ask {
+            Ask::Timer { at } => *at,
+            other => panic!("it waits only: {other:?}"),
+        })
+        .collect();
+    assert_eq!(due, [at(SECONDS), at(SECONDS + 1)]);
+    let _ = machine.step([Input::Fired(turn.asks[0].0)], &world(at(SECONDS)));
+    assert_eq!(machine.end(), Some(&End::TimedOut));
+    // A shorter time of its own counts.
+    let mut short = waits;
+    short["TimeoutSeconds"] = (SECONDS - 1).into();
+    let (_, turn) = begin_with(&short, json!({}), settings);
+    assert!(matches!(turn.asks[0].1, Ask::Timer { at: due } if due == at(SECONDS - 1)));
+}
+
+#[test]
+fn a_batch_has_no_more_bytes_than_its_limit_with_all_that_stands_around_its_items() {
+    // {"Items":[11,22],"BatchInput":{"a":"b"}} has 40 bytes.
+    let batches = |name: &str, limit: Value, bytes: u64| -> Vec<Value> {
+        let mut batcher = json!({ "BatchInput": { "a.$": "$.b" } });
+        batcher[name] = limit;
+        let state = distributed(&json!({ "ItemsPath": "$.items", "ItemBatcher": batcher }));
+        let input = json!({ "items": [11, 22, 33], "b": "b", "limit": bytes });
+        let (_, turn) = begin(&state, input);
+        inputs(&turn).into_iter().map(|input| input["Items"].clone()).collect()
+    };
+    let by = |bytes: u64| batches("MaxInputBytesPerBatch", bytes.into(), bytes);
+    assert_eq!(by(40), [json!([11, 22]), json!([33])]);
+    assert_eq!(by(39), [json!([11]), json!([22]), json!([33])]);
+    assert_eq!(by(43), [json!([11, 22, 33])]);
+    // An item is never left out.
+    assert_eq!(by(1), [json!([11]), json!([22]), json!([33])]);
+    let path = batches("MaxInputBytesPerBatchPath", "$.limit".into(), 40);
+    assert_eq!(path, [json!([11, 22]), json!([33])]);
+
+    let queried = |limit: &str| {
+        let state = json!({ "QueryLanguage": "JSONata", "Items": "{% $states.input.items %}",
+            "ItemBatcher": { "MaxInputBytesPerBatch": limit } });
+        let input = json!({ "items": [11, 22, 33], "limit": 15 });
+        inputs(&begin(&distributed(&state), input).1)
+    };
+    // {"Items":[11,22]} has 17 bytes.
+    assert_eq!(queried("{% $states.input.limit + 2 %}").len(), 2);
+    assert_eq!(queried("{% $states.input.limit + 1 %}").len(), 3);
+}
+
+#[test]
+fn a_batch_is_no_larger_than_an_input_may_be() {
+    const HALF: usize = model::limits::ASL_DATA_BYTES_DEFAULT / 2;
+    let state = distributed(&json!({ "ItemBatcher": { "MaxItemsPerBatch": 9 } }));
+    // {"Items":[,]} has 13 bytes.
+    let sizes = |bytes: usize| {
+        let (_, turn) = begin(&state, json!([text(HALF), text(bytes)]));
+        inputs(&turn).iter().map(|input| input["Items"].as_array().unwrap().len()).collect()
+    };
+    let fits: Vec<usize> = sizes(HALF - 13);
+    assert_eq!(fits, [2]);
+    let too_much: Vec<usize> = sizes(HALF - 12);
+    assert_eq!(too_much, [1, 1]);
 }
 
 #[test]

@@ -349,7 +349,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Where each batch ends.
+    /// Where each batch ends. It is as large as its child's input is, with all that stands around the items;
+    /// one item is a batch, however large.
     fn batches(
         &self,
         id: BranchId,
@@ -364,24 +365,23 @@ impl Machine {
         };
         let items_max = limit("MaxItemsPerBatch", batcher.max_items.as_ref())?.max(1);
         let bytes_max = limit("MaxInputBytesPerBatch", batcher.max_bytes.as_ref())?;
+        let bytes_max = bytes_max.min(self.settings.data_bytes_max as u64);
+        let around = self.batch(id, run, &[])?.text().len() as u64;
         let mut ends = Vec::new();
-        let (mut in_batch, mut bytes) = (0u64, 0u64);
+        let (mut in_batch, mut bytes) = (0u64, around);
         let count = u32::try_from(items).unwrap_or(u32::MAX);
         for index in 0..count {
-            let size = match (&batcher.max_bytes, &self.branch(id).phase) {
-                (Some(_), Phase::MapRun(phase)) => {
-                    let item = phase.item(index as usize);
-                    let input = self.item_input(id, run.state, run.map, effective, item)?;
-                    input.text().len() as u64 + 1
-                }
-                _ => 0,
-            };
-            if in_batch > 0 && (in_batch >= items_max || bytes.saturating_add(size) > bytes_max) {
+            let Phase::MapRun(phase) = &self.branch(id).phase else { break };
+            let item = phase.item(index as usize);
+            let input = self.item_input(id, run.state, run.map, effective, item)?;
+            let size = input.text().len() as u64;
+            let is_full = in_batch >= items_max || bytes.saturating_add(size + 1) > bytes_max;
+            if in_batch > 0 && is_full {
                 ends.push(index);
-                (in_batch, bytes) = (0, 0);
+                (in_batch, bytes) = (0, around);
             }
+            bytes += size + u64::from(in_batch > 0);
             in_batch += 1;
-            bytes += size;
         }
         if in_batch > 0 {
             ends.push(count);
@@ -404,6 +404,12 @@ impl Machine {
         for at in begin..ends[index] as usize {
             items.push(input(at)?.value().clone());
         }
+        self.batch(id, run, &items)
+    }
+
+    /// Items that are put together, and what they have in common.
+    fn batch(&self, id: BranchId, run: &Run<'_>, items: &[Value]) -> Result<Document, EvalError> {
+        let Phase::MapRun(phase) = &self.branch(id).phase else { return Ok(json!(null).into()) };
         let mut batch = json!({ "Items": items });
         if let Some(wanted) =
             run.distributed.batcher.as_ref().and_then(|batcher| batcher.batch_input.as_ref())
