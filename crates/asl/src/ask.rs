@@ -98,6 +98,8 @@ pub struct WriteAsk {
     pub transformation: Option<String>,
     /// `JSON` or `JSONL`.
     pub output_type: Option<String>,
+    /// How the children ran.
+    pub machine_type: MachineType,
     /// One for each child, in order: its input and what came of it.
     pub results: Vec<ChildResult>,
 }

@@ -6,7 +6,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -471,4 +474,186 @@ fn killed_again_and_again_an_execution_ends_as_if_nothing_had_been() {
         }
     }
     eprintln!("{kills} kills in {round} rounds");
+}
+
+/// A place for objects: it keeps what is put, by its path.
+struct Objects {
+    url: String,
+    kept: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Objects {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let kept: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
+        let shared = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || Self::take(stream, &shared));
+            }
+        });
+        Self { url, kept }
+    }
+
+    fn take(stream: TcpStream, kept: &Mutex<BTreeMap<String, String>>) -> Option<()> {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+            let path = line.split(' ').nth(1)?.to_owned();
+            let mut length = 0;
+            loop {
+                line.clear();
+                reader.read_line(&mut line).ok()?;
+                let Some((name, value)) = line.split_once(':') else { break };
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().ok()?;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).ok()?;
+            kept.lock().unwrap().insert(path, String::from_utf8(body).unwrap());
+            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        }
+    }
+
+    /// What was put last under a path that ends so.
+    fn of(&self, end: &str) -> Value {
+        let kept = self.kept.lock().unwrap();
+        let found = kept.iter().find(|(path, _)| path.ends_with(end));
+        let (_, text) = found.unwrap_or_else(|| panic!("{end} is not among {:?}", kept.keys()));
+        serde_json::from_str(text).unwrap()
+    }
+}
+
+/// A distributed Map state over numbers: 2 is for a function, the others succeed at once.
+fn numbers(function: &str, kind: &str) -> Value {
+    let mut processor = machine(
+        &json!({
+            "C": {"Type": "Choice", "Default": "P", "Choices": [
+                {"Variable": "$", "NumericEquals": 2, "Next": "T"}]},
+            "P": {"Type": "Pass", "End": true},
+            "T": task(&format!("{FUNCTION}{function}"), ""),
+        }),
+        "C",
+    );
+    processor["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": kind});
+    json!({"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": processor, "End": true})
+}
+
+fn children(server: &Server, map_run: &Value) -> Vec<Value> {
+    let listed = aws(server, "ListExecutions", &json!({"mapRunArn": map_run})).unwrap();
+    listed["executions"].as_array().unwrap().clone()
+}
+
+fn map_run(server: &Server, arn: &str) -> Value {
+    let runs = aws(server, "ListMapRuns", &json!({"executionArn": arn})).unwrap();
+    let run = json!({"mapRunArn": runs["mapRuns"][0]["mapRunArn"]});
+    aws(server, "DescribeMapRun", &run).unwrap()
+}
+
+/// Holds what a file of results has of a child against what its execution tells of itself.
+#[track_caller]
+fn check_entry(server: &Server, entry: &Value) {
+    let told = describe(server, entry["ExecutionArn"].as_str().unwrap());
+    let mut expected = json!({"OutputDetails": {"Included": true}});
+    for (name, value) in told.as_object().unwrap() {
+        let upper = name[..1].to_uppercase() + &name[1..];
+        expected[upper.as_str()] = match (name.as_str(), value.as_f64()) {
+            ("mapRunArn", _) => continue,
+            ("inputDetails" | "outputDetails", _) => json!({"Included": true}),
+            (date, Some(seconds)) if date.ends_with("Date") => {
+                let written = entry[upper.as_str()].as_str().unwrap();
+                let second = format!(":{:06.3}Z", seconds % 60.0);
+                assert!(written.ends_with(&second), "{name}: {written} is not at {second}");
+                written.into()
+            }
+            _ => value.clone(),
+        };
+    }
+    assert_eq!(*entry, expected);
+}
+
+#[test]
+fn a_redriven_map_run_goes_on_with_the_children_that_failed_and_writes_what_they_tell() {
+    let objects = Objects::open();
+    let server = Server::dev(&["--aws-endpoint", &format!("s3={}", objects.url)]);
+    let folder = tempfile::tempdir().unwrap();
+    server.ok(&["deploy", &file(folder.path(), "flaky.py", FAIL)]);
+    let mut map = numbers("flaky", "STANDARD");
+    map["ResultWriter"] = json!({
+        "Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "b", "Prefix": "p"}});
+    create(&server, "many", &machine(&json!({"M": map}), "M"));
+    let arn = start(&server, "many", "run", &json!([1, 2, 3]));
+    let failed = ended(&server, &arn);
+    assert_eq!(failed["error"], "States.ExceedToleratedFailureThreshold", "{failed:#}");
+    let run = map_run(&server, &arn);
+    assert_eq!((&run["status"], &run["redriveCount"]), (&json!("FAILED"), &json!(0)));
+    let before = children(&server, &run["mapRunArn"]);
+    assert_eq!(before.len(), 2, "the third has not begun");
+    let child = describe(&server, before[0]["executionArn"].as_str().unwrap());
+    assert_eq!(
+        (&child["status"], &child["redriveStatus"]),
+        (&json!("FAILED"), &json!("REDRIVABLE_BY_MAP_RUN"))
+    );
+    let alone = json!({"executionArn": child["executionArn"]});
+    let refused = aws(&server, "RedriveExecution", &alone).unwrap_err();
+    assert_eq!(refused["__type"], "ValidationException");
+
+    server.ok(&["deploy", &file(folder.path(), "flaky.py", ECHO)]);
+    aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap();
+    let done = ended(&server, &arn);
+    assert_eq!(done["status"], "SUCCEEDED", "{done:#}");
+    let run = map_run(&server, &arn);
+    assert_eq!((&run["status"], &run["redriveCount"]), (&json!("SUCCEEDED"), &json!(1)));
+    let after = children(&server, &run["mapRunArn"]);
+    assert_eq!(after.len(), 3);
+    let again = after.iter().find(|one| one["executionArn"] == child["executionArn"]).unwrap();
+    assert_eq!((&again["status"], &again["redriveCount"]), (&json!("SUCCEEDED"), &json!(1)));
+    assert_eq!(again["startDate"], child["startDate"]);
+    let events = history(&server, &arn);
+    let named = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+    let redriven = named("MapRunRedriven");
+    assert_eq!(redriven["previousEventId"], named("MapStateStarted")["id"]);
+    let details = json!({"mapRunArn": run["mapRunArn"], "redriveCount": 1});
+    assert_eq!(redriven["mapRunRedrivenEventDetails"], details);
+
+    let written = objects.of("/SUCCEEDED_0.json");
+    let written = written.as_array().unwrap();
+    let inputs: Vec<&Value> = written.iter().map(|entry| &entry["Input"]).collect();
+    assert_eq!(inputs, ["1", "2", "3"]);
+    written.iter().for_each(|entry| check_entry(&server, entry));
+    assert_eq!(objects.of("/manifest.json")["ResultFiles"]["FAILED"], json!([]));
+}
+
+#[test]
+fn a_child_that_failed_is_written_as_its_execution_tells_of_it() {
+    let objects = Objects::open();
+    let server = Server::dev(&["--aws-endpoint", &format!("s3={}", objects.url)]);
+    let folder = tempfile::tempdir().unwrap();
+    server.ok(&["deploy", &file(folder.path(), "flaky.py", FAIL)]);
+    for kind in ["STANDARD", "EXPRESS"] {
+        let mut map = numbers("flaky", kind);
+        map["ToleratedFailureCount"] = 1.into();
+        map["ResultWriter"] = json!({
+            "Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": kind}});
+        create(&server, kind, &machine(&json!({"M": map}), "M"));
+        let arn = start(&server, kind, "run", &json!([1, 2]));
+        let done = ended(&server, &arn);
+        assert_eq!(done["status"], "SUCCEEDED", "{done:#}");
+        let output: Value = serde_json::from_str(done["output"].as_str().unwrap()).unwrap();
+        let key = output["ResultWriterDetails"]["Key"].as_str().unwrap();
+        let folder = key.strip_suffix("/manifest.json").unwrap();
+        let written = objects.of(&format!("/{kind}/{folder}/FAILED_0.json"));
+        let mut entry = written[0].clone();
+        if kind == "EXPRESS" {
+            assert_eq!(entry.get("RedriveStatus"), None);
+            entry["RedriveStatus"] = "REDRIVABLE_BY_MAP_RUN".into();
+        }
+        check_entry(&server, &entry);
+        assert_eq!((&entry["Status"], &entry["Error"]), (&json!("FAILED"), &json!("ValueError")));
+    }
 }

@@ -537,6 +537,7 @@ impl Machine {
             arguments,
             transformation: writer.transformation.clone(),
             output_type: writer.output_type.clone(),
+            machine_type: run.distributed.child_type,
             results,
         })
     }

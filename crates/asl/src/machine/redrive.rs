@@ -9,6 +9,7 @@ use super::task::limited_name;
 use super::{Machine, Op, Role, Turn, World};
 use crate::document::Document;
 use crate::env::Random;
+use crate::history::{Details, EventKind};
 
 impl Machine {
     /// Whether an answer fails its task for good: the state can make nothing of it, and nobody catches that.
@@ -73,6 +74,7 @@ impl Machine {
             self.drop_op(deadline);
             self.set_deadline();
         }
+        self.note_runs_redriven(count);
         for branch in self.branches.values_mut() {
             branch.retry_count = 0;
             branch.retries.fill(0);
@@ -94,5 +96,25 @@ impl Machine {
         }
         self.run(world);
         self.finish()
+    }
+
+    /// Map runs under way go on: what they do then follows this, and this the start of their state.
+    fn note_runs_redriven(&mut self, count: u32) {
+        let runs: Vec<(BranchId, String)> = self
+            .branches
+            .iter()
+            .filter_map(|(id, branch)| match &branch.phase {
+                Phase::MapRun(run) => Some((*id, run.arn.clone())),
+                _ => None,
+            })
+            .collect();
+        for (id, arn) in runs {
+            let branch = self.branch_mut(id);
+            if branch.retry_count == 0 {
+                branch.previous = branch.entered + 1;
+            }
+            let details = Details::new().with("mapRunArn", arn).with("redriveCount", count);
+            self.note(id, EventKind::MapRunRedriven, details);
+        }
     }
 }

@@ -24,6 +24,7 @@ pub use http::{Connection, Host};
 pub use settings::{Endpoint, Keys, Settings};
 
 pub(crate) use aws::{Call, Way};
+pub(crate) use results::Described;
 
 use std::sync::Arc;
 

@@ -1,12 +1,30 @@
 //! Writes the results of distributed Map states to S3: files of results, and a manifest that names them.
 
+use std::collections::BTreeMap;
+
 use asl::ask::Failed;
-use model::limits;
+use model::{Timestamp, limits};
 use node::states::{Write, WriteItem};
 use serde_json::{Map, Value, json};
 
 use super::aws::{Way, no_endpoint};
 use super::{Outside, query, s3, services};
+
+/// What a child's own execution tells of itself.
+pub(crate) struct Described {
+    pub(crate) arn: String,
+    pub(crate) name: String,
+    pub(crate) machine: String,
+    pub(crate) status: &'static str,
+    pub(crate) started: Timestamp,
+    pub(crate) stopped: Option<Timestamp>,
+    pub(crate) redrives: u32,
+    pub(crate) redriven: Option<Timestamp>,
+    pub(crate) redrive_status: &'static str,
+    pub(crate) reason: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) cause: Option<String>,
+}
 
 /// One kind of files.
 struct Files {
@@ -19,7 +37,11 @@ struct Files {
 
 impl Outside {
     /// Writes them; gives what the state has as its result.
-    pub(crate) async fn write(&self, write: &Write) -> Result<Value, Failed> {
+    pub(crate) async fn write(
+        &self,
+        write: &Write,
+        children: &BTreeMap<u64, Described>,
+    ) -> Result<Value, Failed> {
         let text = |name: &str| write.arguments.get(name).and_then(Value::as_str);
         let bucket = text("Bucket").unwrap_or_default();
         let run = write.map_run.rsplit(':').next().unwrap_or_default();
@@ -30,9 +52,9 @@ impl Outside {
         let is_lines = write.output_type.as_deref() == Some("JSONL");
         let of = |kind| Files { kind, is_lines, text: String::new(), written: Vec::new() };
         let (mut succeeded, mut failures) = (of("SUCCEEDED"), of("FAILED"));
-        for item in &write.results {
+        for (index, item) in (0..).zip(&write.results) {
             let files = if item.output.is_some() { &mut succeeded } else { &mut failures };
-            for value in entries(write, item) {
+            for value in entries(write, item, children.get(&index)) {
                 files.add(&value);
                 if files.text.len() >= limits::ASL_RESULT_FILE_BYTES {
                     self.put_file(bucket, &folder, files).await?;
@@ -107,8 +129,8 @@ impl Files {
 }
 
 /// What a file has of one child.
-fn entries(write: &Write, item: &WriteItem) -> Vec<Value> {
-    let Some(output) = &item.output else { return vec![whole(item)] };
+fn entries(write: &Write, item: &WriteItem, child: Option<&Described>) -> Vec<Value> {
+    let Some(output) = &item.output else { return vec![whole(write, item, child)] };
     let value = || serde_json::from_str(output).unwrap_or_else(|_| output.as_str().into());
     match write.transformation.as_deref() {
         Some("COMPACT") => vec![value()],
@@ -116,30 +138,47 @@ fn entries(write: &Write, item: &WriteItem) -> Vec<Value> {
             Value::Array(items) => items,
             other => vec![other],
         },
-        Some(_) | None => vec![whole(item)],
+        Some(_) | None => vec![whole(write, item, child)],
     }
 }
 
-/// A child as its execution tells of itself.
-fn whole(item: &WriteItem) -> Value {
+/// A child as its execution tells of itself. Of one that is no longer kept there is what its map run knows.
+fn whole(write: &Write, item: &WriteItem, child: Option<&Described>) -> Value {
     let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-    for (name, value) in [("Cause", &item.cause), ("Error", &item.error)] {
+    let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
-            put(name, value.as_str().into());
-        }
-    }
-    put("Input", item.input.as_str().into());
-    put("InputDetails", json!({ "Included": true }));
-    let status = match &item.output {
-        None => "FAILED",
-        Some(output) => {
-            put("Output", output.as_str().into());
-            put("OutputDetails", json!({ "Included": true }));
-            "SUCCEEDED"
+            fields.insert(name.to_owned(), value);
         }
     };
-    put("Status", status.into());
+    let text = |text: Option<&String>| text.map(|text| text.as_str().into());
+    let date = |at: Option<Timestamp>| at.map(|at| asl::time::render(at).into());
+    let included = json!({ "Included": true });
+    let (error, cause) = match child {
+        Some(child) => (child.error.as_ref(), child.cause.as_ref()),
+        None => (item.error.as_ref(), item.cause.as_ref()),
+    };
+    put("Cause", text(cause));
+    put("Error", text(error));
+    put("ExecutionArn", text(child.map(|child| &child.arn)));
+    put("Input", Some(item.input.as_str().into()));
+    put("InputDetails", Some(included.clone()));
+    put("Name", text(child.map(|child| &child.name)));
+    put("Output", text(item.output.as_ref()));
+    put("OutputDetails", Some(included));
+    if let Some(child) = child {
+        put("RedriveCount", Some(child.redrives.into()));
+        // EXPRESS ones are started anew, and say nothing of redrives.
+        if !write.is_express {
+            put("RedriveDate", date(child.redriven));
+            put("RedriveStatus", Some(child.redrive_status.into()));
+            put("RedriveStatusReason", text(child.reason.as_ref()));
+        }
+        put("StartDate", date(Some(child.started)));
+        put("StateMachineArn", Some(child.machine.as_str().into()));
+    }
+    let known = if item.output.is_some() { "SUCCEEDED" } else { "FAILED" };
+    put("Status", Some(child.map_or(known, |child| child.status).into()));
+    put("StopDate", date(child.and_then(|child| child.stopped)));
     Value::Object(fields)
 }
 
@@ -151,22 +190,43 @@ fn failed(cause: impl Into<String>) -> Failed {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(transformation: Option<&str>, expected: &Value) {
-        let write = Write {
+    fn write(transformation: Option<&str>, is_express: bool) -> Write {
+        Write {
             map_run: String::new(),
             arguments: Value::Null,
             transformation: transformation.map(str::to_owned),
             output_type: None,
+            is_express,
             results: Vec::new(),
-        };
-        let item = WriteItem {
-            input: "1".to_owned(),
-            output: Some("[2,3]".to_owned()),
-            error: None,
-            cause: None,
-        };
-        assert_eq!(Value::Array(entries(&write, &item)), *expected);
+        }
+    }
+
+    fn succeeded() -> WriteItem {
+        let output = Some("[2,3]".to_owned());
+        WriteItem { input: "1".to_owned(), output, error: None, cause: None }
+    }
+
+    fn child(status: &'static str) -> Described {
+        Described {
+            arn: "arn:e".to_owned(),
+            name: "n".to_owned(),
+            machine: "arn:m".to_owned(),
+            status,
+            started: Timestamp(1_000_000),
+            stopped: Some(Timestamp(2_000_000)),
+            redrives: 1,
+            redriven: Some(Timestamp(1_500_000)),
+            redrive_status: "REDRIVABLE_BY_MAP_RUN",
+            reason: None,
+            error: Some("E".to_owned()),
+            cause: Some("because".to_owned()),
+        }
+    }
+
+    #[track_caller]
+    fn check(transformation: Option<&str>, expected: &Value) {
+        let entries = entries(&write(transformation, false), &succeeded(), None);
+        assert_eq!(Value::Array(entries), *expected);
     }
 
     #[test]
@@ -179,5 +239,26 @@ mod tests {
         );
         check(Some("COMPACT"), &json!([[2, 3]]));
         check(Some("FLATTEN"), &json!([2, 3]));
+    }
+
+    #[test]
+    fn a_child_that_failed_is_written_whole_with_all_that_its_execution_tells() {
+        let item = WriteItem { output: None, ..succeeded() };
+        let details = json!({ "Included": true });
+        let mut expected = json!({
+            "Cause": "because", "Error": "E", "ExecutionArn": "arn:e", "Input": "1",
+            "InputDetails": details, "Name": "n", "OutputDetails": details, "RedriveCount": 1,
+            "RedriveDate": "1970-01-01T00:00:00.001Z", "RedriveStatus": "REDRIVABLE_BY_MAP_RUN",
+            "StartDate": "1970-01-01T00:00:00.001Z", "StateMachineArn": "arn:m",
+            "Status": "ABORTED", "StopDate": "1970-01-01T00:00:00.002Z",
+        });
+        let written = |is_express| {
+            entries(&write(Some("COMPACT"), is_express), &item, Some(&child("ABORTED")))
+        };
+        // The order is AWS's, too.
+        assert_eq!(Value::Array(written(false)).to_string(), json!([expected]).to_string());
+        let fields = expected.as_object_mut().unwrap();
+        fields.retain(|name, _| !matches!(name.as_str(), "RedriveDate" | "RedriveStatus"));
+        assert_eq!(written(true), [expected]);
     }
 }

@@ -211,7 +211,9 @@ async fn begin_kept(ctx: &Ctx, wanted: &Wanted, ready: Ready) -> Result<View, Aw
             alias: ready.alias,
             trace: ready.trace,
             redrives: 0,
+            begun_again: None,
             map_run: None,
+            index: None,
             kept: Kept::Node(begun.id, ready.function, ready.function_version),
             by,
             standing: Value::Null,
@@ -315,10 +317,9 @@ pub(super) async fn find_kept(call: &Call<'_>) -> Result<View, AwsError> {
 pub(super) async fn describe(call: &Call<'_>) -> Answer {
     let view = find_kept(call).await?;
     let mut answer = view.described(call.place);
-    let refusal = redrives::refusal(&view, call.handle.now(), call.api.quotas);
-    let word = if refusal.is_none() { "REDRIVABLE" } else { "NOT_REDRIVABLE" };
+    let (word, reason) = redrives::status(&view, call.handle.now(), call.api.quotas);
     answer.insert("redriveStatus".to_owned(), word.into());
-    if let Some(reason) = refusal {
+    if let Some(reason) = reason {
         answer.insert("redriveStatusReason".to_owned(), reason.into());
     }
     if let Some(at) = view.redriven_at(&call.ctx()).await? {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use asl::ask::End;
 use model::{ExecutionId, limits};
 use node::states::{MapRunChange, change_signal};
 use node::{ExecutionStatus, RunFilter, Which};
@@ -14,6 +15,7 @@ use super::machines::listed;
 use super::page::page;
 use super::view::{Kept, View};
 use super::{Answer, Call, Ctx};
+use crate::outside::Described;
 
 /// Executions that are looked through for the one that a map run belongs to.
 const SEARCH_MAX: usize = 1_000;
@@ -24,6 +26,8 @@ struct MapRun {
     started: f64,
     stopped: Option<f64>,
     status: &'static str,
+    /// How often it was redriven.
+    redrives: u32,
 }
 
 /// Map runs whose executions were shown lately.
@@ -68,6 +72,7 @@ async fn of(ctx: &Ctx, view: &View) -> Result<Vec<MapRun>, AwsError> {
                     started: at.unwrap_or_default(),
                     stopped: None,
                     status: "RUNNING",
+                    redrives: 0,
                 });
             }
             kind @ ("MapRunSucceeded" | "MapRunFailed") => {
@@ -75,6 +80,13 @@ async fn of(ctx: &Ctx, view: &View) -> Result<Vec<MapRun>, AwsError> {
                 if let Some(run) = runs.iter_mut().find(|run| run.stopped.is_none()) {
                     run.stopped = at;
                     run.status = if kind == "MapRunSucceeded" { "SUCCEEDED" } else { "FAILED" };
+                }
+            }
+            "MapRunRedriven" => {
+                let arn = event["mapRunRedrivenEventDetails"]["mapRunArn"].as_str();
+                if let Some(run) = runs.iter_mut().find(|run| Some(run.arn.as_str()) == arn) {
+                    (run.stopped, run.status) = (None, "RUNNING");
+                    run.redrives += 1;
                 }
             }
             "ExecutionAborted" | "ExecutionFailed" | "ExecutionTimedOut" => {
@@ -170,7 +182,7 @@ pub(super) async fn describe(call: &Call<'_>) -> Answer {
     }
     put("itemCounts", items.told());
     put("executionCounts", executions.told());
-    put("redriveCount", view.redrives.into());
+    put("redriveCount", run.redrives.into());
     Ok(answer)
 }
 
@@ -241,6 +253,43 @@ fn under_way(run: &Value) -> (Counts, Counts) {
         }
     };
     (counts("items", &run["itemsOf"]), counts("children", run))
+}
+
+/// What is told of the children of a run in the files of its results, by their numbers.
+pub(super) async fn described(
+    ctx: &Ctx,
+    execution: ExecutionId,
+    map_run: &str,
+) -> Result<BTreeMap<u64, Described>, AwsError> {
+    let filter = RunFilter { parent: Some(execution), ..RunFilter::default() };
+    let of_run = |view: &View| view.map_run.as_deref() == Some(map_run) && view.index.is_some();
+    let (children, _) = views(ctx, filter, usize::MAX - 1, of_run).await?;
+    let now = ctx.handle.now();
+    let described = children.into_iter().filter_map(|view| {
+        let (redrive_status, reason) = super::redrives::status(&view, now, ctx.api.quotas);
+        let (error, cause) = match view.end.as_ref().map(|(_, end)| end) {
+            Some(End::Failed { error, cause } | End::Aborted { error, cause }) => {
+                (error.clone(), cause.clone())
+            }
+            Some(End::Succeeded(_) | End::TimedOut) | None => (None, None),
+        };
+        let child = Described {
+            machine: ctx.api.place.machine(&view.machine_name),
+            status: view.status(),
+            started: view.started,
+            stopped: view.end.as_ref().map(|(at, _)| *at),
+            redrives: view.redrives,
+            redriven: view.begun_again,
+            redrive_status,
+            reason,
+            error,
+            cause,
+            arn: view.arn,
+            name: view.name,
+        };
+        Some((view.index?, child))
+    });
+    Ok(described.collect())
 }
 
 /// Counts of items and of children of a run that has ended.
@@ -350,6 +399,7 @@ mod tests {
             started: 0.0,
             stopped: None,
             status: "RUNNING",
+            redrives: 0,
         };
         let known = Known::default();
         let runs: Vec<MapRun> = (0..limits::MAP_RUNS_KNOWN_MAX).map(run).collect();

@@ -17,8 +17,21 @@ use super::{Answer, Call, seconds};
 /// What the cause of a failure begins with that came of too many events.
 const TOO_LONG: &str = "The execution reached the maximum number of history events";
 
+/// Whether an execution can be redriven, and why not, in AWS's words. A map run redrives its children.
+pub(super) fn status(
+    view: &View,
+    now: Timestamp,
+    quotas: Quotas,
+) -> (&'static str, Option<String>) {
+    match refusal(view, now, quotas) {
+        Some(reason) => ("NOT_REDRIVABLE", Some(reason)),
+        None if view.map_run.is_some() => ("REDRIVABLE_BY_MAP_RUN", None),
+        None => ("REDRIVABLE", None),
+    }
+}
+
 /// Why an execution can not be redriven, in AWS's words.
-pub(super) fn refusal(view: &View, now: Timestamp, quotas: Quotas) -> Option<String> {
+fn refusal(view: &View, now: Timestamp, quotas: Quotas) -> Option<String> {
     let status = view.status();
     let Some((ended, end)) = &view.end else {
         return Some(format!("Execution is {status} and cannot be redriven"));
@@ -72,6 +85,10 @@ impl Tokens {
 
 pub(super) async fn redrive(call: &Call<'_>) -> Answer {
     let view = find_kept(call).await?;
+    if view.map_run.is_some() {
+        let message = "Labeled Execution ARNs are not supported for this API";
+        return Err(AwsError::validation(message.to_owned()));
+    }
     let now = call.handle.now();
     let token = call.params.text("clientToken")?;
     let tokens = &call.api.redrives;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use asl::ask::Failed;
 use asl::definition::{Integration, MachineType, Pattern, Resource, Sdk};
 use model::{FailureKind, InvocationId};
-use node::states::{Begun, Origin, Work};
+use node::states::{Begun, Origin, Work, Write};
 use node::{Handle, NewChild, ServiceCall, ServiceEnd, ServiceReply};
 use serde_json::{Value, json};
 
 use super::error::AwsError;
 use super::executions::{self, Ready, Wanted};
 use super::runs::Offer;
-use super::{Api, Ctx, registry, tasks};
+use super::{Api, Ctx, map_runs, registry, tasks};
 
 /// Does it for this API.
 pub(super) struct Services(pub(super) Arc<Api>);
@@ -81,11 +81,21 @@ async fn storage(ctx: &Ctx, call: &ServiceCall) -> ServiceEnd {
         }
     } else {
         match serde_json::from_slice(&call.payload) {
-            Ok(write) => outside.write(&write).await,
+            Ok(write) => write_results(ctx, call, &write).await,
             Err(error) => Err(damaged(error)),
         }
     };
     done.map_or_else(ended, |answer| ServiceEnd::Answer(answer.to_string().into()))
+}
+
+/// Writes results, each with what is known of the child that it is of.
+async fn write_results(ctx: &Ctx, call: &ServiceCall, write: &Write) -> Result<Value, Failed> {
+    let children = map_runs::described(ctx, call.execution, &write.map_run).await;
+    let children = children.map_err(|error| Failed {
+        error: "States.ResultWriterFailed".to_owned(),
+        cause: Some(error.message().to_owned()),
+    })?;
+    ctx.api.outside.write(write, &children).await
 }
 
 async fn perform(ctx: &Ctx, call: &ServiceCall, resource: &Resource, work: &Work) -> ServiceEnd {

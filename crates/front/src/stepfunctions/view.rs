@@ -29,7 +29,11 @@ pub(super) struct View {
     /// The trace that it is part of.
     pub(super) trace: Option<String>,
     pub(super) redrives: u32,
+    /// When it began anew in place of one that had failed.
+    pub(super) begun_again: Option<Timestamp>,
     pub(super) map_run: Option<String>,
+    /// Which of the map run's children it is.
+    pub(super) index: Option<u64>,
     pub(super) kept: Kept,
     /// The call that began it, where one did.
     pub(super) by: Option<String>,
@@ -50,6 +54,8 @@ impl View {
     pub(super) fn of_node(place: &Place, run: node::Run) -> Self {
         let node::Run { info, origin, redrives, revision: _, input } = run;
         let origin = Origin::read(&origin);
+        // A child in whose place another one began has lost its name to that.
+        let map_run = origin.map_run.filter(|_| info.name.is_some());
         let machine_name = origin.machine.unwrap_or_else(|| info.function.to_string());
         let name = origin.name.unwrap_or_else(|| info.id.to_string());
         let end = info.outcome.map(|outcome| match outcome {
@@ -63,14 +69,16 @@ impl View {
             arn: place.execution(&machine_name, &name),
             name,
             machine_name,
-            started: info.created,
+            started: origin.first_began.map_or(info.created, Timestamp),
             input: String::from_utf8_lossy(&input).into_owned(),
             end,
             version: origin.version,
             alias: origin.alias,
             trace: origin.trace,
-            redrives,
-            map_run: origin.map_run,
+            redrives: redrives + origin.begun_again,
+            begun_again: (origin.begun_again > 0).then_some(info.created),
+            map_run,
+            index: origin.index,
             kept: Kept::Node(info.id, info.function, info.version),
             by: origin.by,
             standing,
@@ -90,7 +98,9 @@ impl View {
             alias: run.alias.clone(),
             trace: None,
             redrives: 0,
+            begun_again: None,
             map_run: None,
+            index: None,
             kept: Kept::Here(Arc::clone(run)),
             by: None,
             standing: Value::Null,
@@ -155,8 +165,8 @@ impl View {
 
     /// When it was redriven the last time.
     pub(super) async fn redriven_at(&self, ctx: &Ctx) -> Result<Option<Value>, AwsError> {
-        if self.redrives == 0 {
-            return Ok(None);
+        if self.redrives == 0 || self.begun_again.is_some() {
+            return Ok(self.begun_again.map(seconds));
         }
         let events = self.history(ctx).await?;
         let last = events.iter().rfind(|event| event["type"] == "ExecutionRedriven");

@@ -41,6 +41,8 @@ pub(super) struct Scene {
     pub(super) tenant: TenantName,
     pub(super) max_class: ClassId,
     pub(super) depth: u32,
+    /// How often the execution was redriven.
+    pub(super) redrives: u32,
     /// As long as this is there, the execution's partition is not given away.
     pub(super) _under_way: Arc<()>,
 }
@@ -74,6 +76,7 @@ impl Executions {
             tenant: hot.row.tenant.clone(),
             max_class: hot.execution.birth().max_class,
             depth: hot.execution.birth().depth,
+            redrives: hot.execution.redrives(),
             _under_way: self.tenure.under_way(id),
         };
         match effect {

@@ -174,8 +174,10 @@ impl Scene {
     /// Makes a call that no function answers.
     pub(super) async fn service(self, call: Call, name: String, payload: Bytes) {
         if name == CHILD {
-            let end = self.map_child(&payload);
-            return self.service_ended(call, end, wish());
+            return match self.map_child(&payload).await {
+                Ok(end) => self.service_ended(call, end, wish()),
+                Err(error) => self.not_called(call, &error),
+            };
         }
         let Some(services) = self.inner.services.services().await else { return };
         let service = ServiceCall {
@@ -215,26 +217,34 @@ impl Scene {
     }
 
     /// A child of a map run: the same function, another part of its definition.
-    fn map_child(&self, payload: &[u8]) -> ServiceEnd {
+    async fn map_child(&self, payload: &[u8]) -> Result<ServiceEnd, Error> {
         let child: Child = match serde_json::from_slice(payload) {
             Ok(child) => child,
             Err(error) => {
                 let message = format!("the child of a map run cannot be read: {error}");
                 let failure = Failure::new(model::FailureKind::Platform, message);
-                return ServiceEnd::Failed(failure);
+                return Ok(ServiceEnd::Failed(failure));
             }
         };
-        let Child { map_run, machine, name, chart, input } = child;
+        let Child { map_run, machine, name, chart, index, input } = child;
         let row_name = format!("{machine}:{name}");
-        let origin = Origin {
+        let mut origin = Origin {
             name: Some(name),
             machine: Some(machine),
             chart,
             map_run: Some(map_run),
+            index,
             ..Origin::default()
         };
+        let mut replaces = None;
+        if let Some(before) = self.child_before(&row_name).await? {
+            let execution = super::types::decode(&before)?;
+            let known = Origin::read(&execution.birth().origin);
+            origin = origin.in_place_of(&known, before.row.created);
+            replaces = Some((before.id, before.revision));
+        }
         let (function, version) = self.function.clone();
-        ServiceEnd::Child(Box::new(NewChild {
+        Ok(ServiceEnd::Child(Box::new(NewChild {
             function,
             version,
             name: Some(row_name),
@@ -242,8 +252,22 @@ impl Scene {
             input: input.into(),
             begun: None,
             taken: None,
-            replaces: None,
-        }))
+            replaces,
+        })))
+    }
+
+    /// The child of that name that had failed before the execution was redriven: another one takes its place.
+    async fn child_before(&self, name: &str) -> Result<Option<store::Execution>, Error> {
+        if self.redrives == 0 {
+            return Ok(None);
+        }
+        let (tenant, name) = (self.tenant.clone(), name.to_owned());
+        let found = self.inner.store_read(move |store| store.execution_named(&tenant, &name)).await;
+        match found {
+            Ok(found) => Ok(Some(found).filter(|found| found.row.finished.is_some())),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins an execution for another one. Its asker hears of the beginning before there is one:

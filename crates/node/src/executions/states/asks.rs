@@ -1,7 +1,7 @@
 //! What a machine asks for, as asks of its execution.
 
 use asl::ask::{Ask as Wanted, ChildAsk, ChildResult, Failed, Input, ReadAsk, TaskAsk, WriteAsk};
-use asl::definition::{Integration, Pattern};
+use asl::definition::{Integration, MachineType, Pattern};
 use asl::machine::Purpose;
 use model::suspend::{Ask, InvokeMode, OpId};
 use model::{FunctionName, limits};
@@ -130,12 +130,13 @@ impl Under<'_> {
     }
 
     fn child(&mut self, op: OpId, child: ChildAsk) {
-        let ChildAsk { map_run, label, index: _, chart, machine_type: _, input } = child;
+        let ChildAsk { map_run, label, index, chart, machine_type: _, input } = child;
         let child = Child {
             map_run,
             machine: format!("{}/{label}", self.of.name),
             name: self.random.uuid(),
             chart: chart.0,
+            index: Some(index),
             input: input.text().to_owned(),
         };
         self.service(op, services::CHILD, &child);
@@ -181,7 +182,7 @@ fn read_of(read: ReadAsk) -> Read {
 }
 
 fn write_of(write: WriteAsk) -> Write {
-    let WriteAsk { map_run, arguments, transformation, output_type, results } = write;
+    let WriteAsk { map_run, arguments, transformation, output_type, machine_type, results } = write;
     let results = results.into_iter().map(|ChildResult { input, outcome }| {
         let input = input.text().to_owned();
         match outcome {
@@ -195,7 +196,8 @@ fn write_of(write: WriteAsk) -> Write {
         }
     });
     let results = results.collect();
-    Write { map_run, arguments, transformation, output_type, results }
+    let is_express = machine_type == MachineType::Express;
+    Write { map_run, arguments, transformation, output_type, is_express, results }
 }
 
 /// By what an execution says which it is that a task waits for.

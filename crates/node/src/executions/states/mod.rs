@@ -160,8 +160,8 @@ impl StateMachine {
             execution_arn,
             execution_name,
             role_arn: self.role.clone(),
-            started: began,
-            redrive_count: Some(0),
+            started: origin.first_began.map_or(began, Timestamp),
+            redrive_count: Some(origin.begun_again),
             machine_arn: self.place.machine(&machine_name),
             machine_name,
         }

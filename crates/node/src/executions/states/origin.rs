@@ -1,5 +1,6 @@
 //! What whoever starts an execution of a state machine says of it, kept with the execution.
 
+use model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How an execution came to be, in AWS's words.
@@ -27,12 +28,31 @@ pub struct Origin {
     /// The map run it is a child of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map_run: Option<String>,
+    /// Which of the map run's children it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// How often it was begun anew in place of one that had failed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub begun_again: u32,
+    /// When the first of these began, in nanoseconds of the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_began: Option<u64>,
     /// The trace that it is part of, as who started it wrote that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
 
 impl Origin {
+    /// This one in place of one that has ended and had `before`, and began then.
+    #[must_use]
+    pub fn in_place_of(self, before: &Self, created: Timestamp) -> Self {
+        Self {
+            begun_again: before.begun_again.saturating_add(1),
+            first_began: before.first_began.or(Some(created.0)),
+            ..self
+        }
+    }
+
     /// As it is kept.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -55,6 +55,9 @@ pub struct Write {
     pub transformation: Option<String>,
     /// `JSON` or `JSONL`.
     pub output_type: Option<String>,
+    /// Whether the children are EXPRESS ones.
+    #[serde(default)]
+    pub is_express: bool,
     /// One for each child, in order.
     pub results: Vec<WriteItem>,
 }
@@ -101,6 +104,9 @@ pub struct Child {
     pub name: String,
     /// What it runs, of the same definition.
     pub chart: u32,
+    /// Which of the run's children it is.
+    #[serde(default)]
+    pub index: Option<u64>,
     /// Its input, a JSON text.
     pub input: String,
 }
