@@ -278,9 +278,8 @@ impl Executions {
                 let blobs = blobs.into_iter().map(store::BlobHash).collect();
                 let (seq, at) = (record.seq, record.at);
                 commit.history.push(HistoryRow { seq, at, bytes: record.encode(), blobs });
-                if self.followers.contains_key(&id) {
-                    writing.history.push(record);
-                }
+                // Kept for whoever begins to follow before the commit is over, too.
+                writing.history.push(record);
             }
             Output::ForgetHistory { before } => commit.forget_history_before = Some(before),
             Output::Ended { outcome } => writing.ended = Some(outcome),
