@@ -736,11 +736,13 @@ async fn executions_outlast_a_disk_that_is_full_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_follows_an_execution_from_any_moment_sees_all_of_it_once() {
-    let w = world().await;
+    let store = Arc::new(MemoryStore::new(store::Options::default()));
+    store.faults().slow_writes(Duration::from_micros(200));
+    let w = world_on(Arc::clone(&store) as Arc<dyn Store>, Access::Anybody).await;
     w.deploy_sequence("s", r#"{"sequence": ["f", "f", "f"]}"#).await;
     let follow = async |number: u64, which: Which| {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_micros(number) {
+        while begun.elapsed() < Duration::from_micros(5 * number) {
             tokio::task::yield_now().await;
         }
         let followed = w.handle.tail_execution(&w.who, &which, 0).await.unwrap();
