@@ -7,6 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use model::{Failure, FailureKind, limits};
 use sha2::{Digest, Sha256};
@@ -107,7 +108,13 @@ pub(super) fn load(engine: &Engine, linker: &Linker<Host>, code: &Code) -> Resul
             Some(durable::layout(&package).map_err(|error| failed("read the code", &error))?)
         }
     };
-    Ok(Linked { instance, layout })
+    Ok(Linked { instance, layout, has_start: OnceLock::new() })
+}
+
+/// Whether code of it runs as soon as it is instantiated, or that cannot be told.
+pub(super) fn has_start(code: &Code) -> bool {
+    let package = std::fs::read(code.artifact_dir.join(PACKAGE));
+    package.map_or(true, |package| durable::has_start(&package))
 }
 
 fn check_header(package: &[u8]) -> Result<(), String> {

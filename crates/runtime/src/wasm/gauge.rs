@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use model::Timestamp;
 
+use super::ahead::Bench;
 use super::job::{Job, unpoisoned};
 use crate::kernel::{self, Band};
 use crate::meter::MemoryMeter;
@@ -118,6 +119,11 @@ impl Gauge {
             self.sleeps.store(false, Ordering::SeqCst);
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+
+    /// Bytes in RAM that are kept for the next call.
+    pub(super) fn bytes_of(&self, bench: &Bench) -> u64 {
+        bench.bytes(&self.pagemap)
     }
 
     /// Looks at a job that is about to end, a last time. Freeing a large memory takes long, and is

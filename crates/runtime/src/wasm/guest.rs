@@ -8,6 +8,7 @@ use wasmtime::{
     Instance, PoolConcurrencyLimitError, Store, Trap, TypedFunc, UpdateDeadline, WasmBacktrace,
 };
 
+use super::ahead::Bench;
 use super::artifact;
 use super::durable::{self, Begun};
 use super::gate::Gate;
@@ -31,6 +32,7 @@ pub(super) struct Services {
     pub(super) gauge: Arc<Gauge>,
     pub(super) gate: Arc<Gate>,
     pub(super) jobs: Jobs,
+    pub(super) bench: Bench,
 }
 
 /// The unfinished jobs.
@@ -69,6 +71,17 @@ impl Jobs {
         unpoisoned(&self.by_id).values().cloned().collect()
     }
 
+    /// Whether there is no job but this one.
+    pub(super) fn has_only(&self, job: &Job) -> bool {
+        unpoisoned(&self.by_id).keys().all(|id| *id == job.id)
+    }
+
+    /// Whether there is at most one job, which waits.
+    pub(super) fn is_calm(&self) -> bool {
+        let jobs = unpoisoned(&self.by_id);
+        jobs.len() <= 1 && jobs.values().all(|job| job.is_blocked())
+    }
+
     pub(super) fn wait_until_none(&self) {
         let mut jobs = unpoisoned(&self.by_id);
         while !jobs.is_empty() {
@@ -91,12 +104,19 @@ async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<End
         job.begins();
         return Ok(Ended::Answer(answer));
     }
+    let ahead = services.bench.take(&job);
     let host = Host::new(job, services, Wasi::new(start));
+    if let Some(made) = ahead {
+        return call(made.adopt(host).await).await;
+    }
     let pooled = tenant.pooled().map(|home| (home, home.load(&code)));
     let host = match &pooled {
         Some((_, Ok(module))) => match instantiate(module, host, &code).await {
-            Ok(made) => return call(made, module, begun).await,
-            Err(NotMade::NoSlot(host)) => *host,
+            Ok(made) => return enter(made, module, begun).await,
+            Err(NotMade::NoSlot(host)) => {
+                host.services.bench.clear();
+                *host
+            }
             Err(NotMade::Failed(failure)) => return Err(failure),
         },
         Some((_, Err(_))) | None => host,
@@ -107,7 +127,7 @@ async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<End
         home.refuse(&code);
     }
     match instantiate(&module, host, &code).await {
-        Ok(made) => call(made, &module, begun).await,
+        Ok(made) => enter(made, &module, begun).await,
         Err(NotMade::Failed(failure)) => Err(failure),
         Err(NotMade::NoSlot(_)) => {
             Err(Failure::new(FailureKind::Platform, "instances on demand need no slot"))
@@ -116,19 +136,19 @@ async fn run(services: Arc<Services>, job: Arc<Job>, start: Start) -> Result<End
 }
 
 /// An instance with what is to be called in it.
-struct Made {
-    store: Store<Host>,
+pub(super) struct Made {
+    pub(super) store: Store<Host>,
     instance: Instance,
     initialize: Option<TypedFunc<(), ()>>,
     entry: TypedFunc<(), ()>,
 }
 
-enum NotMade {
+pub(super) enum NotMade {
     NoSlot(Box<Host>),
     Failed(Failure),
 }
 
-async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, NotMade> {
+pub(super) async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, NotMade> {
     let module = &module.instance;
     let mut store = Store::new(module.module().engine(), host);
     store.limiter(|host| host);
@@ -143,11 +163,7 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
             UpdateDeadline::Continue(1)
         })
     });
-    store.set_epoch_deadline(1);
-    if store.data().job.must_stop() {
-        // It was told to before the deadline above was set, and would not notice.
-        Arc::clone(&store.data().job).pause().await;
-    }
+    look_from_now(&mut store).await;
     let instance = match module.instantiate_async(&mut store).await {
         Ok(instance) => instance,
         Err(error) if error.is::<PoolConcurrencyLimitError>() => {
@@ -165,18 +181,52 @@ async fn instantiate(module: &Linked, host: Host, code: &Code) -> Result<Made, N
     let is_library = name != artifact::ENTRY_DEFAULT;
     let initialize =
         is_library.then(|| instance.get_typed_func(&mut store, artifact::INITIALIZE).ok());
-    // From here on whoever takes the store away has to take the region back first.
-    if let Some(memory) = memory {
-        store.data().job.set_region(Some(region_of(&memory, &store)));
-    }
     Ok(Made { store, instance, initialize: initialize.flatten(), entry })
 }
 
-async fn call(made: Made, module: &Linked, begun: Option<Begun<'_>>) -> Result<Ended, Failure> {
-    let Made { mut store, instance, initialize, entry } = made;
-    if let (Some(begun), Some(layout)) = (begun, &module.layout) {
-        return durable::run(store, instance, layout, begun).await;
+/// From now on the guest looks at its stop flag where somebody of its tenant shall stop.
+async fn look_from_now(store: &mut Store<Host>) {
+    store.set_epoch_deadline(1);
+    if store.data().job.must_stop() {
+        // It was told to before the deadline above was set, and would not notice.
+        Arc::clone(&store.data().job).pause().await;
     }
+}
+
+impl Made {
+    /// Whether it is what a call of this job's function is made in.
+    pub(super) fn is_of(&self, job: &Job) -> bool {
+        let of = &self.store.data().job;
+        Arc::ptr_eq(&of.code, &job.code) && Arc::ptr_eq(&of.tenant, &job.tenant)
+    }
+
+    /// The instance for another job.
+    async fn adopt(mut self, host: Host) -> Self {
+        let memory = self.store.data().memory;
+        *self.store.data_mut() = Host { memory, ..host };
+        look_from_now(&mut self.store).await;
+        self
+    }
+
+    /// From here on whoever takes the store away has to take the region back first.
+    fn show_region(&self) {
+        if let Some(memory) = self.store.data().memory {
+            self.store.data().job.set_region(Some(region_of(&memory, &self.store)));
+        }
+    }
+}
+
+async fn enter(made: Made, module: &Linked, begun: Option<Begun<'_>>) -> Result<Ended, Failure> {
+    if let (Some(begun), Some(layout)) = (begun, &module.layout) {
+        made.show_region();
+        return durable::run(made.store, made.instance, layout, begun).await;
+    }
+    call(made).await
+}
+
+async fn call(made: Made) -> Result<Ended, Failure> {
+    made.show_region();
+    let Made { mut store, initialize, entry, .. } = made;
     store.data().job.begins();
     let mut result = Ok(());
     if let Some(initialize) = initialize {
@@ -188,13 +238,15 @@ async fn call(made: Made, module: &Linked, begun: Option<Begun<'_>>) -> Result<E
     let host = store.data();
     host.services.gauge.last_look(&host.job);
     host.job.set_region(None);
-    match result {
-        Ok(()) => Ok(Ended::Answer(store.into_data().wasi.into_output())),
-        Err(error) => match error.downcast_ref::<Stop>() {
-            Some(Stop::Exit(0)) => Ok(Ended::Answer(store.into_data().wasi.into_output())),
-            _ => Err(failure(&error, store.data())),
-        },
+    if let Err(error) = result
+        && !matches!(error.downcast_ref::<Stop>(), Some(Stop::Exit(0)))
+    {
+        return Err(failure(&error, store.data()));
     }
+    let output = store.data_mut().wasi.take_output();
+    let services = Arc::clone(&store.data().services);
+    services.bench.keep(store);
+    Ok(Ended::Answer(output.into()))
 }
 
 fn failure_at_instantiation(error: &wasmtime::Error, store: &Store<Host>) -> Failure {

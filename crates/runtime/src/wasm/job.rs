@@ -348,6 +348,11 @@ impl Job {
         .await;
     }
 
+    /// Whether it waits for something else than a core.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lock().state == State::Blocked
+    }
+
     /// CPU time used so far. Only right on the thread that polls the fiber.
     pub(super) fn cpu_now(&self) -> CpuTime {
         let began = self.poll_began_nanos.load(Ordering::Relaxed);

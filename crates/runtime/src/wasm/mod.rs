@@ -13,6 +13,7 @@
 //! by the timer, which moves the counter once more.
 
 mod abi;
+mod ahead;
 mod artifact;
 mod durable;
 mod gate;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use model::{Bytes64, Failure, FailureKind, InvocationId, SwapPlace, TenantName, limits};
 
+use self::ahead::Bench;
 pub use self::durable::parts as image_parts;
 use self::gate::Gate;
 use self::gauge::Gauge;
@@ -166,6 +168,7 @@ impl WasmExecutor {
             gauge,
             gate: Arc::new(Gate::new()),
             jobs: Jobs::default(),
+            bench: Bench::default(),
         });
         let workers = Workers::new(Arc::clone(&services), threads_max);
         let after = swapped(&workers);
@@ -293,7 +296,8 @@ impl Executor for WasmExecutor {
     fn memory(&self) -> MemoryUse {
         let jobs = self.services.jobs.all();
         let tenants = unpoisoned(&self.tenants);
-        let idle = tenants.values().map(|tenant| tenant.idle().0).sum();
+        let in_pools: u64 = tenants.values().map(|tenant| tenant.idle().0).sum();
+        let idle = in_pools + self.services.gauge.bytes_of(&self.services.bench);
         let held = |job: &Arc<Job>| Held {
             id: job.id,
             resident: job.memory_now(),
@@ -303,7 +307,7 @@ impl Executor for WasmExecutor {
         };
         MemoryUse {
             held: jobs.iter().map(held).collect(),
-            // What pools keep belongs to no class.
+            // What is kept for the next instances belongs to no class.
             idle: vec![IdleUse { class: String::new(), bytes: Bytes64(idle) }],
             swap: self.swapper.as_ref().map(|swapper| swapper.swap().usage()),
             system_swap: None,
@@ -336,18 +340,20 @@ impl Executor for WasmExecutor {
 
     fn reclaim(&self, which: Reclaim<'_>) -> Reclaimed {
         match which {
+            Reclaim::Class(class) if !class.is_empty() => return Reclaimed::default(),
             Reclaim::Function(tenant, function) => {
                 let tenant = unpoisoned(&self.tenants).get(tenant).cloned();
                 if let Some(tenant) = tenant {
                     tenant.forget(Some(function));
                 }
             }
-            Reclaim::Class(class) if !class.is_empty() => {}
             Reclaim::Class(_) | Reclaim::Idle => {
                 let tenants: Vec<_> = unpoisoned(&self.tenants).values().cloned().collect();
                 tenants.iter().for_each(|tenant| tenant.forget(None));
             }
         }
+        // After that no idle thread makes an instance of what is forgotten.
+        self.services.bench.clear();
         // Pools keep memory, not sandboxes.
         Reclaimed::default()
     }
@@ -362,6 +368,7 @@ impl Executor for WasmExecutor {
             swapper.stop();
         }
         self.workers.stop();
+        self.services.bench.clear();
         self.services.gauge.stop();
         if let Some(thread) = unpoisoned(&self.gauge_thread).take() {
             // A panic has been reported by the panic hook.

@@ -33,6 +33,8 @@ pub(super) struct Linked {
     pub(super) instance: InstancePre<Host>,
     /// Of a durable function: what of its state is where.
     pub(super) layout: Option<Layout>,
+    /// See [`Linked::has_start`].
+    pub(super) has_start: OnceLock<bool>,
 }
 
 /// An engine with what is loaded into it.
@@ -49,6 +51,13 @@ struct Loaded {
     functions: BTreeSet<FunctionName>,
     /// It needs more than a slot of this engine's pool holds.
     is_refused: bool,
+}
+
+impl Linked {
+    /// Whether code of it may run as soon as there is an instance.
+    pub(super) fn has_start(&self, code: &Code) -> bool {
+        *self.has_start.get_or_init(|| artifact::has_start(code))
+    }
 }
 
 impl Tenant {
@@ -151,6 +160,12 @@ impl Home {
         let loaded = Arc::new(artifact::load(&self.engine, &self.linker, code)?);
         *module = Some(Arc::clone(&loaded));
         Ok(loaded)
+    }
+
+    /// The code's module, where it was loaded and not forgotten since.
+    pub(super) fn loaded(&self, code: &Code) -> Option<Arc<Linked>> {
+        let module = Arc::clone(&unpoisoned(&self.modules).get(&code.hash)?.module);
+        unpoisoned(&module).clone()
     }
 
     /// Does not try to load this code again.

@@ -81,8 +81,19 @@ impl Wasi {
                 .map(|(name, value)| format!("{name}={value}").replace('\0', ""))
                 .collect(),
             input: start.payload,
-            output: Vec::new(),
             output_bytes_max: code.response_bytes_max,
+            ..Self::none()
+        }
+    }
+
+    /// Of no invocation.
+    pub(super) const fn none() -> Self {
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            input: Bytes::new(),
+            output: Vec::new(),
+            output_bytes_max: 0,
             is_open: [true; 3],
             input_read: 0,
             monotonic_ahead: 0,
@@ -133,11 +144,6 @@ impl Wasi {
         let monotonic = streams.monotonic.saturating_add(passed);
         self.monotonic_ahead = monotonic.wrapping_sub(kernel::monotonic_nanos());
         self.cpu_before = streams.cpu;
-    }
-
-    /// What it wrote to standard output.
-    pub(super) fn into_output(self) -> Bytes {
-        self.output.into()
     }
 }
 

@@ -236,6 +236,9 @@ impl Workers {
             if seat.is_closed.load(Ordering::Acquire) {
                 return Rest::Closed;
             }
+            if catch_unwind(AssertUnwindSafe(|| self.services.bench.prepare())).is_err() {
+                tracing::error!("the platform panicked while it made an instance ahead");
+            }
             let watch = self.services.timer.watch(&seat.thread);
             seat.is_watching.store(!matches!(watch, Watch::None), Ordering::Relaxed);
             match watch {

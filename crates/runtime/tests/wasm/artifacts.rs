@@ -15,8 +15,13 @@ fn check_refused(package: &[u8], reason: &str) {
 }
 
 /// A section of a module.
-fn section(id: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn section(id: u8, body: &[u8]) -> Vec<u8> {
     [&[id, u8::try_from(body.len()).unwrap()], body].concat()
+}
+
+/// A name as a module has it.
+pub(crate) fn name(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
 }
 
 /// A module with the one function type `() -> ()` and these further sections.

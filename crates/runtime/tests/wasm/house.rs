@@ -352,6 +352,16 @@ impl Draw {
 }
 
 /// An invocation in the ordinary band.
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it never was");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 pub(crate) fn start(id: InvocationId, code: &Code, payload: impl Into<Bytes>) -> Start {
     Start {
         id,

@@ -3,6 +3,7 @@
 #![cfg(feature = "wasm")]
 #![expect(clippy::unwrap_used, reason = "what surrounds a test may panic as the test may")]
 
+mod ahead;
 mod artifacts;
 mod bills;
 mod calls;

@@ -28,7 +28,7 @@ mod turn;
 pub(super) use self::channel::{is_ready, read, request};
 pub use self::image::parts;
 pub(super) use self::imports::link;
-pub(super) use self::prepare::{check, instrument, waits_in_calls};
+pub(super) use self::prepare::{check, has_start, instrument, waits_in_calls};
 pub(super) use self::rewrite::{Layout, append_arguments, layout, mark_channel, program_hash};
 pub(super) use self::run::{Begun, begin, run};
 pub(super) use self::state::Streams;

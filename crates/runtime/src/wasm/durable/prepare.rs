@@ -25,6 +25,11 @@ pub(in super::super) fn check(bytes: &[u8]) -> Result<(), PrepareError> {
     }
 }
 
+/// Whether code of it runs as soon as it is instantiated, or that cannot be told.
+pub(in super::super) fn has_start(bytes: &[u8]) -> bool {
+    Module::parse(bytes).map_or(true, |module| module.start.is_some())
+}
+
 /// The module as it is to be stored. None where it was made ready before.
 ///
 /// # Errors

@@ -263,7 +263,7 @@ impl Running<'_> {
             Some(turn.step(until))
         });
         match wishes {
-            None => Ok(Ended::Answer(self.store.into_data().wasi.into_output())),
+            None => Ok(Ended::Answer(self.store.data_mut().wasi.take_output().into())),
             Some(step) => {
                 let answer = self.store.data_mut().wasi.take_output();
                 self.suspended(step, Way::Over(answer))
