@@ -7,6 +7,7 @@
 use std::sync::mpsc::{self, Receiver, SendError, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use model::Timestamp;
 use runtime::Clock;
@@ -19,6 +20,10 @@ const VISIT_MAX: usize = 8;
 
 /// What the control thread takes before it lets go of the state, and takes it again.
 const STAY_MAX: usize = 1024;
+
+/// How much later than they are due receipts may go: to ring for them costs a call more than all else
+/// that is between the end of one function and the start of the next.
+const RECEIPTS_PATIENCE: Duration = Duration::from_millis(15);
 
 /// A way to the control plane.
 #[derive(Clone)]
@@ -40,16 +45,40 @@ struct State {
     inbox: Receiver<Message>,
     /// Until when the control thread sleeps if it is not rung for.
     sleeps_until: Option<Timestamp>,
+    /// When another thread last took messages.
+    visited: Option<Timestamp>,
 }
 
 /// Why someone stopped taking messages.
 pub(super) enum Turn {
-    /// There are none; something is due then, if at all.
-    Idle(Option<Timestamp>),
+    /// There are none.
+    Idle(Due),
     /// It took as many as it was to take.
     Enough,
     /// It was told to stop.
     Stop,
+}
+
+/// When something is due, if at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    /// What is not to be late.
+    pub(super) soon: Option<Timestamp>,
+    /// Receipts.
+    pub(super) receipts: Option<Timestamp>,
+}
+
+impl Due {
+    fn first(&self) -> Option<Timestamp> {
+        self.soon.into_iter().chain(self.receipts).min()
+    }
+
+    /// Whether who sleeps until then need not be woken for it.
+    fn is_met_by(&self, sleeps_until: Option<Timestamp>) -> bool {
+        let receipts = self.receipts.map(|due| due + RECEIPTS_PATIENCE);
+        let latest = self.soon.into_iter().chain(receipts).min();
+        latest.is_none_or(|latest| sleeps_until.is_some_and(|until| until <= latest))
+    }
 }
 
 impl Mailbox {
@@ -100,11 +129,10 @@ impl Mailbox {
         let Some(state) = guard.as_mut() else { return false };
         let _inside = self.shared.tokio.enter();
         match state.control.turn(&state.inbox, VISIT_MAX) {
-            Turn::Idle(due) => match (due, state.sleeps_until) {
-                (Some(due), Some(until)) => due >= until,
-                (Some(_), None) => false,
-                (None, _) => true,
-            },
+            Turn::Idle(due) => {
+                state.visited = Some(state.control.clock.now());
+                due.is_met_by(state.sleeps_until)
+            }
             Turn::Enough => false,
             Turn::Stop => {
                 *guard = None;
@@ -126,7 +154,7 @@ impl Mailbox {
     pub(crate) fn run(&self, control: Control, inbox: Receiver<Message>, clock: &Clock) {
         let _ = self.shared.owner.set(thread::current());
         *self.shared.state.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(State { control, inbox, sleeps_until: None });
+            Some(State { control, inbox, sleeps_until: None, visited: None });
         loop {
             let mut guard = match self.shared.state.lock() {
                 Ok(guard) => guard,
@@ -139,9 +167,13 @@ impl Mailbox {
             let Some(state) = guard.as_mut() else { return };
             match state.control.turn(&state.inbox, STAY_MAX) {
                 Turn::Idle(due) => {
-                    state.sleeps_until = due;
+                    // Who came a moment ago may come again, and then need not ring.
+                    let again = state.visited.map(|at| at + RECEIPTS_PATIENCE);
+                    let again = again.filter(|again| *again > clock.now());
+                    let until = due.first().into_iter().chain(again).min();
+                    state.sleeps_until = until;
                     drop(guard);
-                    match due {
+                    match until {
                         Some(at) => thread::park_timeout(at.since(clock.now())),
                         None => thread::park(),
                     }

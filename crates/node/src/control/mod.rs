@@ -32,7 +32,7 @@ pub(crate) use cluster::{Act, Cluster};
 pub(crate) use flight::{Ending, Flight, Place, RecordedBy, Submission};
 pub(crate) use flights::Flights;
 pub(crate) use mailbox::Mailbox;
-use mailbox::Turn;
+use mailbox::{Due, Turn};
 pub(crate) use memory::Memories;
 pub(crate) use meters::Meters;
 pub(crate) use outbox::Outbox;
@@ -183,7 +183,7 @@ impl Control {
                     return Turn::Stop;
                 }
                 Ok(message) => message,
-                Err(TryRecvError::Empty) => return Turn::Idle(self.deadline()),
+                Err(TryRecvError::Empty) => return Turn::Idle(self.due()),
             };
             let now = self.clock.now();
             self.take(now, message);
@@ -192,11 +192,10 @@ impl Control {
         Turn::Enough
     }
 
-    /// When something is due.
-    fn deadline(&self) -> Option<Timestamp> {
+    fn due(&self) -> Due {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let others = [self.cluster.deadline(), self.outbox.deadline(), self.memories.deadline()];
-        timer.into_iter().chain(others.into_iter().flatten()).min()
+        let soon = [timer, self.cluster.deadline(), self.memories.deadline()];
+        Due { soon: soon.into_iter().flatten().min(), receipts: self.outbox.deadline() }
     }
 
     fn take(&mut self, now: Timestamp, message: Message) {
