@@ -8,7 +8,8 @@ use std::sync::Arc;
 use asl::Document;
 use asl::ask::{Ask, End, Failed, Input};
 use asl::definition::{ChartId, MachineType, parse};
-use asl::machine::{Facts, Machine, Settings, Start, Turn, World};
+use asl::history::EventKind;
+use asl::machine::{Facts, Machine, Redrive, Settings, Start, Turn, World};
 use model::Timestamp;
 use model::suspend::OpId;
 use serde_json::{Value, json};
@@ -434,7 +435,8 @@ fn after_a_redrive_the_limit_of_the_whole_begins_anew_and_the_context_tells_of_i
         Machine::decode(&encoded.state, &parts, Arc::clone(&definition), Settings::default())
             .unwrap();
     let mut again = vec![work];
-    let turn = machine.redrive(1, &mut again, &world(LATER));
+    let redrive = Redrive { count: 1, made_again: Vec::new() };
+    let turn = machine.redrive(&redrive, &mut again, &world(LATER));
     assert_eq!(again, [], "it has begun again");
     let (_, second) = task(&turn).unwrap();
     assert_eq!(second["count"], 1);
@@ -589,7 +591,13 @@ fn a_call_that_ran_out_of_time_is_not_begun_twice_by_a_redrive_and_its_retries_a
     let parts = BTreeMap::<u64, Vec<u8>>::new();
     let mut machine =
         Machine::decode(&encoded.state, &parts, definition, Settings::default()).unwrap();
-    let turn = machine.redrive(1, &mut vec![limit], &world(LATER));
+    let redriven = Timestamp(LATER.0 - 1_000_000_000);
+    let redrive = Redrive { count: 1, made_again: vec![(work, redriven)] };
+    let turn = machine.redrive(&redrive, &mut vec![limit], &world(LATER));
+    let told: Vec<_> = turn.events.iter().map(|event| (event.kind, event.at)).collect();
+    let expected = [EventKind::LambdaFunctionScheduled, EventKind::LambdaFunctionStarted];
+    assert_eq!(told, expected.map(|kind| (kind, redriven)));
+    assert_eq!(turn.events[0].previous, 2, "it follows the entry of its state");
     // Whoever makes the call again still waits for the same one.
     assert_eq!((of_task(&turn), &turn.drops[..]), (None, &[limit][..]));
     assert_eq!(waiting(&turn)[0].1, LATER + std::time::Duration::from_secs(10));

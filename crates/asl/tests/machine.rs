@@ -11,7 +11,7 @@ use asl::Document;
 use asl::ask::{Ask, End, Failed, Input};
 use asl::definition::{ChartId, Definition, MachineType, parse};
 use asl::history::{self, Event, EventKind};
-use asl::machine::{Encoded, Facts, Machine, RunChange, Settings, Start, Turn, World};
+use asl::machine::{Encoded, Facts, Machine, Redrive, RunChange, Settings, Start, Turn, World};
 use model::Timestamp;
 use model::suspend::OpId;
 use proptest::prelude::*;
@@ -476,10 +476,14 @@ fn a_state_of_each_format_can_still_be_read() {
             "StartAt": "X", "States": { "X": { "Type": "Pass", "End": true } } },
     } } }));
     let (mut machine, _) = begin(&definition, json!({ "items": { "a": 1, "b": [2] } }));
-    machine.redrive(1, &mut Vec::new(), &world(NOW));
+    machine.redrive(&first_redrive(), &mut Vec::new(), &world(NOW));
     check_golden(2, machine, definition, "D");
     let (machine, definition) = reads();
     check_golden(3, machine, definition, "D");
+}
+
+fn first_redrive() -> Redrive {
+    Redrive { count: 1, made_again: Vec::new() }
 }
 
 /// A map run over items that were read from two files.

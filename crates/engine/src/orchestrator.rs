@@ -37,6 +37,8 @@ pub struct Turn<'a> {
     pub number: u64,
     /// How often the execution was redriven.
     pub redrives: u32,
+    /// Calls that the last redrive made again, and when: in the first turn after it.
+    pub made_again: &'a [(OpId, Timestamp)],
     /// The execution's input, in the first turn (since it began anew). What later ones need of it,
     /// their state has.
     pub input: &'a [u8],
@@ -179,6 +181,7 @@ fn interpret<P: Payloads>(
         began: execution.began(),
         number: due.number,
         redrives: execution.redrives(),
+        made_again: &execution.made_again(),
         input: &input,
         state: state.as_deref(),
         parts: Kept::new(&part),

@@ -41,6 +41,7 @@ pub use codec::{DecodeError, Encoded, Parts};
 pub use flow::Inspection;
 pub use map_run::{MapRunProgress, RunChange};
 pub use purpose::Purpose;
+pub use redrive::Redrive;
 
 /// Limits and habits that are not part of a definition.
 #[derive(Clone, Debug)]

@@ -1,15 +1,26 @@
 //! Going on after a failure: what ran out of time is done again, what a worker said had failed, and what gave
 //! an answer that could not be used.
 
+use model::Timestamp;
 use model::suspend::OpId;
 
 use super::branch::{BranchId, Phase};
 use super::recover::Failure;
 use super::task::limited_name;
 use super::{Machine, Op, Role, Turn, World};
+use crate::definition::Kind;
 use crate::document::Document;
 use crate::env::Random;
 use crate::history::{Details, EventKind};
+
+/// What is known of a redrive.
+#[derive(Clone, Debug, Default)]
+pub struct Redrive {
+    /// Which one it is, from 1.
+    pub count: u32,
+    /// The work of tasks that it gave out again, and when.
+    pub made_again: Vec<(OpId, Timestamp)>,
+}
 
 impl Machine {
     /// Whether an answer fails its task for good: the state can make nothing of it, and nobody catches that.
@@ -52,12 +63,12 @@ impl Machine {
     /// Before a turn that failed is taken again: of tasks whose time limit or work is among `fired`, those
     /// that wait for a token are tried from their beginning, and the limits of others, whose calls are made
     /// again, begin anew. So does the limit of the whole, and retries are counted from 0. What is left of
-    /// `fired` is still to be told. The context object tells of the redrive, that it is the `count`th.
-    pub fn redrive(&mut self, count: u32, fired: &mut Vec<OpId>, world: &World<'_>) -> Turn {
+    /// `fired` is still to be told. The context object tells of the redrive.
+    pub fn redrive(&mut self, redrive: &Redrive, fired: &mut Vec<OpId>, world: &World<'_>) -> Turn {
         self.now = world.now;
         self.transitions = 0;
         if let Some(shown) = &mut self.facts.redrive_count {
-            *shown = count;
+            *shown = redrive.count;
             self.redriven = Some(self.now);
         }
         let begun_again: Vec<(OpId, Op)> = fired
@@ -74,7 +85,10 @@ impl Machine {
             self.drop_op(deadline);
             self.set_deadline();
         }
-        self.note_runs_redriven(count);
+        self.note_runs_redriven(redrive.count);
+        for (op, at) in &redrive.made_again {
+            self.note_made_again(*op, *at, world);
+        }
         for branch in self.branches.values_mut() {
             branch.retry_count = 0;
             branch.retries.fill(0);
@@ -96,6 +110,27 @@ impl Machine {
         }
         self.run(world);
         self.finish()
+    }
+
+    /// The work of a task was given out again, as it was.
+    fn note_made_again(&mut self, op: OpId, at: Timestamp, world: &World<'_>) {
+        let Some(Op { branch: Some(id), role: Role::Task }) = self.ops.get(&op).copied() else {
+            return;
+        };
+        let definition = std::sync::Arc::clone(&self.definition);
+        let branch = self.branch(id);
+        let state = definition.state(branch.chart, branch.state);
+        let Kind::Task(task) = &state.kind else { return };
+        let seed = self.random.seed();
+        let ask = self.prepare_task(id, state, task, op, world);
+        self.random = Random::new(seed);
+        if let Ok(ask) = ask {
+            let branch = self.branch_mut(id);
+            branch.previous = branch.entered;
+            self.now = at;
+            self.note_scheduled(id, &ask);
+            self.now = world.now;
+        }
     }
 
     /// Map runs under way go on: what they do then follows this, and this the start of their state.

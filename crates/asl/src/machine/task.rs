@@ -61,7 +61,7 @@ impl Machine {
         }
     }
 
-    fn prepare_task(
+    pub(super) fn prepare_task(
         &mut self,
         id: BranchId,
         state: &State,
@@ -133,6 +133,13 @@ impl Machine {
     }
 
     fn schedule_task(&mut self, id: BranchId, op: OpId, ask: TaskAsk) {
+        self.note_scheduled(id, &ask);
+        let limits = [ask.timeout, ask.heartbeat];
+        self.ask_as(op, Some(id), Role::Task, Ask::Task(Box::new(ask)));
+        self.limit(id, op, limits);
+    }
+
+    pub(super) fn note_scheduled(&mut self, id: BranchId, ask: &TaskAsk) {
         let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
         let credentials = ask
             .credentials
@@ -166,9 +173,6 @@ impl Machine {
                 self.note(id, EventKind::TaskStarted, details);
             }
         }
-        let limits = [ask.timeout, ask.heartbeat];
-        self.ask_as(op, Some(id), Role::Task, Ask::Task(Box::new(ask)));
-        self.limit(id, op, limits);
     }
 
     pub(super) fn task_started(&mut self, id: BranchId, worker: Option<String>) {

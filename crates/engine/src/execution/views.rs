@@ -170,6 +170,21 @@ impl Execution {
         &self.dealt
     }
 
+    /// Calls that the last redrive made again, and when, where no turn ended since.
+    pub(crate) fn made_again(&self) -> Vec<(OpId, Timestamp)> {
+        if self.redrives == 0 {
+            return Vec::new();
+        }
+        // Its time limit began with that.
+        let timeout = self.birth.timeout;
+        let fed = self.fed.iter().map(|(id, op)| (id, op));
+        let is_again = |op: &Op| op.want.attempt() > 0 && op.asked + timeout >= self.times_out_at;
+        let again = self.ops.iter().chain(fed).filter(|(_, op)| is_again(op));
+        let mut again: Vec<_> = again.map(|(id, op)| (*id, op.asked)).collect();
+        again.sort_unstable();
+        again
+    }
+
     /// How often it began anew.
     #[must_use]
     pub const fn generation(&self) -> u32 {

@@ -4,7 +4,7 @@ use asl::Document;
 use asl::answer::{self, Nested};
 use asl::ask::{End, Failed, Input, ItemsFound};
 use asl::definition::{Integration, Pattern, Resource};
-use asl::machine::{Purpose, RunChange, World};
+use asl::machine::{Purpose, Redrive, RunChange, World};
 use model::suspend::{OpId, Resolution};
 use model::{Failure, FailureKind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,15 @@ impl Under<'_> {
             }
         }
         let asked = fired.clone();
-        let turn = self.run.machine.redrive(self.turn.redrives, &mut fired, world);
+        let work = |(op, at): &(OpId, Timestamp)| match Slot::read(*op)? {
+            (op, Slot::Work) => Some((op, *at)),
+            _ => None,
+        };
+        let redrive = Redrive {
+            count: self.turn.redrives,
+            made_again: self.turn.made_again.iter().filter_map(work).collect(),
+        };
+        let turn = self.run.machine.redrive(&redrive, &mut fired, world);
         let mut inputs = self.note(turn);
         self.await_jobs();
         for (op, resolution) in resolved {

@@ -110,6 +110,15 @@ impl Run {
         self.calls.remove(at.unwrap_or_else(|| panic!("{function} is not called")))
     }
 
+    /// The events that its turns noted.
+    fn told(&self) -> Vec<asl::history::EventKind> {
+        let notes = self.history.iter().filter_map(|record| match &record.event {
+            engine::Event::Note(Payload::Inline(bytes)) => Some(asl::history::decode(bytes)),
+            _ => None,
+        });
+        notes.flatten().map(|event| event.kind).collect()
+    }
+
     fn redrive(&mut self) -> Vec<OpId> {
         let ops = self.execution.redrive_asks();
         let asks = engine::history::asks_of(self.history.iter(), &ops);
@@ -150,6 +159,33 @@ fn a_failure_that_was_caught_beside_the_fatal_one_is_not_repeated() {
     run.ends(vec![(again, Resolution::Ok(b"2".to_vec().into()))]);
     let Some(Ok(Payload::Inline(output))) = run.output else { panic!("{:?}", run.output) };
     assert_eq!(String::from_utf8(output).unwrap(), r#"["caught",2]"#);
+}
+
+#[test]
+fn a_call_that_is_made_again_is_told_of_again() {
+    let definition = r#"{"StartAt":"T","States":{"T":{"Type":"Task","End":true,
+        "Resource":"arn:aws:lambda:us-east-1:000000000000:function:f"}}}"#;
+    let mut run = Run::start(definition);
+    let call = run.call_of("f");
+    run.ends(vec![(call, broken())]);
+    run.redrive();
+    let call = run.call_of("f");
+    run.ends(vec![(call, Resolution::Ok(b"1".to_vec().into()))]);
+    let told: Vec<&str> = run.told().iter().map(|kind| kind.name()).collect();
+    let expected = [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "LambdaFunctionScheduled",
+        "LambdaFunctionStarted",
+        "LambdaFunctionFailed",
+        "ExecutionFailed",
+        "LambdaFunctionScheduled",
+        "LambdaFunctionStarted",
+        "LambdaFunctionSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]
