@@ -107,10 +107,10 @@ pub struct WriteAsk {
 /// What came of a child execution.
 #[derive(Clone, Debug)]
 pub struct ChildResult {
-    /// Its input.
-    pub input: Document,
-    /// Its output.
-    pub outcome: Result<Document, Failed>,
+    /// Its input, a JSON text: there may be very many.
+    pub input: String,
+    /// Its output, a JSON text.
+    pub outcome: Result<String, Failed>,
 }
 
 /// The items of a distributed Map state.

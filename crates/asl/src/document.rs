@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
-use crate::written::write_value;
+use crate::written::written;
 
 /// How deep the text of a document may nest: a little more than what an execution may hold, since its state
 /// wraps that.
@@ -59,11 +59,7 @@ impl Document {
     /// Its text.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.0.text.get_or_init(|| {
-            let mut out = Vec::new();
-            write_value(&mut out, &self.0.value);
-            String::from_utf8(out).expect("it is made of texts").into()
-        })
+        self.0.text.get_or_init(|| written(&self.0.value).into())
     }
 
     /// The number of the part in which the state of its execution is stored apart from the rest.

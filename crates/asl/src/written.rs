@@ -6,7 +6,14 @@ use serde_json::Value;
 /// Bytes that are looked through together.
 const CHUNK: usize = 64;
 
-pub(crate) fn write_value(out: &mut Vec<u8>, value: &Value) {
+/// That value as text.
+pub(crate) fn written(value: &Value) -> String {
+    let mut out = Vec::new();
+    write_value(&mut out, value);
+    String::from_utf8(out).expect("it is made of texts")
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::String(text) => write_text(out, text),
         Value::Array(items) => {
@@ -100,9 +107,7 @@ mod tests {
 
     #[track_caller]
     fn check(value: &Value) {
-        let mut out = Vec::new();
-        write_value(&mut out, value);
-        assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        assert_eq!(written(value), value.to_string());
     }
 
     #[test]

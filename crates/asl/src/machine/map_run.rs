@@ -16,6 +16,7 @@ use crate::definition::{Batcher, Distributed, Kind, Map, Reader, State, Writer};
 use crate::document::Document;
 use crate::env::{ErrorName, EvalError};
 use crate::history::{Details, EventKind};
+use crate::written::written;
 
 /// A map run under way.
 #[derive(Debug)]
@@ -519,9 +520,9 @@ impl Machine {
         };
         let mut results = Vec::with_capacity(phase.children);
         for index in 0..phase.children {
-            let input = self.child_input(id, run, index)?;
+            let input = self.child_input(id, run, index)?.text().to_owned();
             let outcome = match phase.results.get(index) {
-                Some(output) => Ok(Document::new(output.clone())),
+                Some(output) => Ok(written(output)),
                 None => {
                     let slot = u32::try_from(index).unwrap_or(u32::MAX);
                     Err(phase.failures.get(&slot).cloned().unwrap_or_else(|| Failed {

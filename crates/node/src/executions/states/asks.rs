@@ -183,16 +183,10 @@ fn read_of(read: ReadAsk) -> Read {
 
 fn write_of(write: WriteAsk) -> Write {
     let WriteAsk { map_run, arguments, transformation, output_type, machine_type, results } = write;
-    let results = results.into_iter().map(|ChildResult { input, outcome }| {
-        let input = input.text().to_owned();
-        match outcome {
-            Ok(output) => {
-                let output = Some(output.text().to_owned());
-                WriteItem { input, output, error: None, cause: None }
-            }
-            Err(Failed { error, cause }) => {
-                WriteItem { input, output: None, error: Some(error), cause }
-            }
+    let results = results.into_iter().map(|ChildResult { input, outcome }| match outcome {
+        Ok(output) => WriteItem { input, output: Some(output), error: None, cause: None },
+        Err(Failed { error, cause }) => {
+            WriteItem { input, output: None, error: Some(error), cause }
         }
     });
     let results = results.collect();
