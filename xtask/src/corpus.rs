@@ -18,8 +18,8 @@ fn corpus() -> PathBuf {
 }
 
 /// What state machines reach outside, against moto and an HTTP server; their requests to every service,
-/// against those of AWS's SDK for Python; signed requests; then the recorded cases, where they are there,
-/// and says so where they are not.
+/// against those of AWS's SDK for Python; signed requests; a Map of 2,000 items; then the recorded cases,
+/// where they are there, and says so where they are not.
 #[expect(clippy::print_stdout, reason = "a command-line tool talks")]
 pub(crate) fn clients() -> anyhow::Result<()> {
     let python = environment()?;
@@ -27,6 +27,8 @@ pub(crate) fn clients() -> anyhow::Result<()> {
     run(&python, ["tests/clients/stepfunctions/outside.py", &binary])?;
     run(&python, ["tests/clients/stepfunctions/serialized.py", &binary])?;
     run(&python, ["tests/clients/stepfunctions/signed.py", &binary])?;
+    let large_map = "tests/clients/stepfunctions/large_map.py";
+    run(&python, [large_map, &binary, "2000", "EXPRESS", "10"])?;
     if corpus().is_dir() {
         return stepfunctions(&[]);
     }

@@ -156,10 +156,10 @@ def code_of(behaviour):
 
 
 class Server:
-    def __init__(self, binary, configuration="", others=None):
+    def __init__(self, binary, configuration="", others=None, store="memory"):
         self.dir = tempfile.TemporaryDirectory()
         self.services = others or services.Services(ACCOUNT)
-        command = [binary, "serve", "--dev", "--store", "memory", "--listen", "127.0.0.1:0",
+        command = [binary, "serve", "--dev", "--store", store, "--listen", "127.0.0.1:0",
                    "--data", self.dir.name, "--aws-account", ACCOUNT, "--aws-endpoint", self.services.url]
         if configuration:
             file = pathlib.Path(self.dir.name) / "fermata.toml"
