@@ -37,8 +37,10 @@ struct Held {
 impl Bench {
     /// Takes an instance whose function has ended: apart at once, or later where nobody wants the
     /// time.
-    pub(super) fn keep(&self, store: Store<Host>) {
-        let host = store.data();
+    pub(super) fn keep(&self, mut store: Store<Host>) {
+        let host = store.data_mut();
+        // What it was given may be large, and is not told of.
+        (host.wasi, host.reply) = (Wasi::none(), Reply::default());
         let is_small = host.job.memory_now().0 <= KEPT_BYTES_MAX;
         if is_small
             && host.services.jobs.has_only(&host.job)
@@ -61,7 +63,7 @@ impl Bench {
         // nor reclaimed in vain.
         let mut held = unpoisoned(&self.0);
         let Some(over) = held.over.take() else { return };
-        let host = Host { wasi: Wasi::none(), reply: Reply::default(), ..over.into_data() };
+        let host = over.into_data();
         let has_one = held.ahead.as_ref().is_some_and(|ahead| ahead.is_of(&host.job));
         if !has_one && host.services.jobs.is_calm() {
             held.ahead = make(host);
