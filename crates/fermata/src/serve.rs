@@ -7,6 +7,7 @@ mod naming;
 mod outside;
 mod platform;
 mod record;
+mod rules;
 mod wake;
 
 use std::net::SocketAddr;

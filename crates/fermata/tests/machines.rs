@@ -657,3 +657,61 @@ fn a_child_that_failed_is_written_as_its_execution_tells_of_it() {
         assert_eq!((&entry["Status"], &entry["Error"]), (&json!("FAILED"), &json!("ValueError")));
     }
 }
+
+#[test]
+fn events_that_a_machine_puts_reach_the_functions_of_the_rules_that_are_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = r#"
+        [event-rules.dear]
+        pattern = '{"source": ["shop"], "detail": {"price": [{"numeric": [">", 100]}]}}'
+        targets = ["hear", "gone"]
+        [event-rules.others]
+        pattern = '{"source": ["other"]}'
+        targets = ["hear"]
+        [event-rules.of-another-bus]
+        pattern = '{"source": ["shop"]}'
+        bus = "another"
+        targets = ["hear"]
+    "#;
+    let config = file(folder.path(), "fermata.toml", rules);
+    let mut server = Server::dev(&["--config", &config]);
+    server.announce("no such function");
+    create(&server, "hear", &machine(&json!({"P": {"Type": "Pass", "End": true}}), "P"));
+    let entry = json!({
+        "Source.$": "$.source", "DetailType": "order", "Detail": {"price.$": "$.price"},
+        "EventBusName.$": "$.bus",
+    });
+    let put = json!({
+        "Type": "Task", "Resource": "arn:aws:states:::events:putEvents", "End": true,
+        "Parameters": {"Entries": [entry]},
+    });
+    create(&server, "put", &machine(&json!({"P": put}), "P"));
+    let put = |name: &str, source: &str, price: u32, bus: &str| {
+        let input = json!({"source": source, "price": price, "bus": bus});
+        let arn = start(&server, "put", name, &input);
+        (ended(&server, &arn), arn)
+    };
+    put("cheap", "shop", 100, "default");
+    let (done, by) = put("dear", "shop", 101, "arn:aws:events:us-east-1:0:event-bus/default");
+    let answer: Value = serde_json::from_str(done["output"].as_str().unwrap()).unwrap();
+    assert_eq!(answer["FailedEntryCount"], 0, "{answer}");
+    let heard = || {
+        let body = json!({"stateMachineArn": format!("{MACHINE}hear")});
+        let listed = aws(&server, "ListExecutions", &body).unwrap();
+        listed["executions"].as_array().unwrap().clone()
+    };
+    support::eventually("the event is heard of", || heard().len() == 1);
+    let heard = describe(&server, heard()[0]["executionArn"].as_str().unwrap());
+    let event: Value = serde_json::from_str(heard["input"].as_str().unwrap()).unwrap();
+    let expected = json!({
+        "version": "0", "id": answer["Entries"][0]["EventId"], "detail-type": "order", "source": "shop",
+        "account": "000000000000", "region": "us-east-1", "time": event["time"],
+        "resources": [by, format!("{MACHINE}put")], "detail": {"price": 101},
+    });
+    assert_eq!(event, expected);
+
+    let (failed, _) = put("wrong", "", 101, "default");
+    assert_eq!(failed["error"], "EventBridge.FailedEntry", "{failed:#}");
+    let cause: Value = serde_json::from_str(failed["cause"].as_str().unwrap()).unwrap();
+    assert_eq!(cause["Entries"][0]["ErrorCode"], "InvalidArgument");
+}

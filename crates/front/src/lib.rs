@@ -18,6 +18,7 @@ mod nodes;
 pub mod outside;
 pub mod own;
 pub mod problem;
+pub mod rules;
 mod signed;
 mod sigv4;
 pub mod stepfunctions;

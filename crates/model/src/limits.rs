@@ -171,6 +171,12 @@ pub const AWS_MODEL_BYTES_MAX: u64 = 32 << 20;
 pub const AWS_MODELS_KEPT_MAX: usize = 64;
 /// Problems that are told of the parameters of an action; of more their number is.
 pub const AWS_PROBLEMS_TOLD_MAX: usize = 20;
+/// Bytes of the pattern of a rule for events.
+pub const EVENT_PATTERN_BYTES_MAX: usize = 4 << 10;
+/// Functions that one rule calls with an event.
+pub const EVENT_TARGETS_MAX: usize = 5;
+/// Events that are put together.
+pub const EVENT_ENTRIES_MAX: usize = 10;
 /// Bytes of the files that one Map state reads its items from.
 pub const ASL_ITEMS_BYTES_MAX: usize = 128 << 20;
 /// Bytes at which a file with results of a Map state is ended and another one begun.

@@ -20,7 +20,7 @@ use store::Address;
 
 use super::Args;
 use super::naming::Naming;
-use super::outside;
+use super::{outside, rules};
 
 /// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
 const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
@@ -101,6 +101,7 @@ struct File {
     aws_ca: Option<PathBuf>,
     http_allow: Vec<String>,
     http_connections: BTreeMap<String, outside::Connection>,
+    event_rules: BTreeMap<String, rules::Rule>,
     states_quotas: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
@@ -280,6 +281,7 @@ fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions:
         connections: take(&mut file.http_connections),
     }
     .settings()?;
+    aws.rules = rules::settings(take(&mut file.event_rules))?;
     if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
         bail!("--aws-account is twelve digits, not {:?}", aws.account);
     }

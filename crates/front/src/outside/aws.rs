@@ -9,7 +9,7 @@ use hyper::Request;
 use serde_json::{Map, Value, json};
 
 use super::Outside;
-use super::error::unreachable;
+use super::error::{Refusal, unreachable};
 use super::send::Answer;
 use super::services::{self, Metadata};
 use super::sign::{Scope, Unsigned};
@@ -41,11 +41,7 @@ impl Outside {
         let service = services::canonical(name);
         let spoken = self.spoken(service).await.map_err(runtime)?;
         let endpoint = self.settings.endpoint(service).ok_or_else(|| no_endpoint(name))?;
-        let mut parameters = parameters.as_object().cloned().unwrap_or_default();
-        if service == "eventbridge" && *way == Way::Optimized {
-            add_resources(&mut parameters, by);
-        }
-        texts(service, &mut parameters);
+        let parameters = prepared(service, *way, parameters, by);
         let names = spoken.names();
         if let Some(host) = elsewhere(service, &parameters) {
             let why = format!("{host}: Name or service not known");
@@ -96,6 +92,34 @@ impl Outside {
         };
         request.sign(&scope)
     }
+}
+
+/// The parameters of an action as the service is given them.
+pub(crate) fn prepared(
+    service: &str,
+    way: Way,
+    parameters: &Value,
+    by: &[String],
+) -> Map<String, Value> {
+    let mut parameters = parameters.as_object().cloned().unwrap_or_default();
+    if service == "eventbridge" && way == Way::Optimized {
+        add_resources(&mut parameters, by);
+    }
+    texts(service, &mut parameters);
+    parameters
+}
+
+/// What a state is told where a service that is part of this server refuses an action.
+pub(crate) fn refused(service: &str, way: Way, code: &str, message: &str) -> Failed {
+    let Some(service) = services::find(service) else { return runtime(message.to_owned()) };
+    let refusal = Refusal {
+        status: 400,
+        code: code.to_owned(),
+        message: message.to_owned(),
+        request: crate::uuid::draw().unwrap_or_default(),
+        host: None,
+    };
+    refusal.told(&service.names(), way)
 }
 
 fn runtime(cause: String) -> Failed {
@@ -160,7 +184,11 @@ fn texts(service: &str, parameters: &mut Map<String, Value>) {
 }
 
 /// EventBridge answers well where some entries were refused; the state fails.
-fn failed_entries(service: &str, way: Way, result: &Map<String, Value>) -> Option<Failed> {
+pub(crate) fn failed_entries(
+    service: &str,
+    way: Way,
+    result: &Map<String, Value>,
+) -> Option<Failed> {
     let failed = result.get("FailedEntryCount").and_then(Value::as_u64).unwrap_or_default();
     (service == "eventbridge" && way == Way::Optimized && failed > 0).then(|| Failed {
         error: "EventBridge.FailedEntry".to_owned(),

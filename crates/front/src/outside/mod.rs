@@ -23,7 +23,7 @@ mod xml;
 pub use http::{Connection, Host};
 pub use settings::{Endpoint, Keys, Settings};
 
-pub(crate) use aws::{Call, Way};
+pub(crate) use aws::{Call, Way, failed_entries, prepared, refused};
 pub(crate) use results::Described;
 
 use std::sync::Arc;

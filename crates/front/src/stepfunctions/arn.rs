@@ -57,6 +57,10 @@ impl Place {
         format!("arn:aws:logs:{}:{}:log-group:{name}", self.region, self.account)
     }
 
+    pub(super) fn account(&self) -> &str {
+        &self.account
+    }
+
     pub(super) fn region(&self) -> &str {
         &self.region
     }

@@ -8,6 +8,7 @@ mod aliases;
 mod arn;
 mod definitions;
 mod error;
+mod events;
 mod executions;
 mod log_groups;
 mod machines;
@@ -48,6 +49,7 @@ use registry::Registry;
 use runs::Runs;
 
 use crate::outside::{self, Outside};
+use crate::rules::Rule;
 use crate::signed::Gate;
 
 const TARGET: &str = "x-amz-target";
@@ -68,6 +70,8 @@ pub struct Settings {
     pub outside: outside::Settings,
     /// Which limits hold for them.
     pub quotas: Quotas,
+    /// Who hears of the events that they put, where no service for events is named.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Settings {
@@ -77,6 +81,7 @@ impl Default for Settings {
             region: "us-east-1".to_owned(),
             outside: outside::Settings::default(),
             quotas: Quotas::Aws,
+            rules: Vec::new(),
         }
     }
 }
@@ -91,6 +96,7 @@ struct Api {
     map_runs: map_runs::Known,
     redrives: redrives::Tokens,
     outside: Outside,
+    rules: Vec<Rule>,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -140,6 +146,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         map_runs: map_runs::Known::default(),
         redrives: redrives::Tokens::default(),
         outside: Outside::new(&settings.outside, &settings.region),
+        rules: settings.rules.clone(),
         publishing: tokio::sync::Mutex::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));

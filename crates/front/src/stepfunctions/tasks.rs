@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::error::AwsError;
 use super::runs::Offer;
-use super::{Ctx, executions};
+use super::{Ctx, events, executions};
 use crate::outside::{Call, Way};
 
 /// Where the end of a task is told, and the token that can end it.
@@ -131,6 +131,12 @@ pub(super) async fn outside(
         Sdk::Optimized => Way::Optimized,
         Sdk::Plain => Way::Plain,
     };
+    if matches!(service.as_str(), "events" | "eventbridge")
+        && action == "putEvents"
+        && events::are_here(ctx)
+    {
+        return events::put(ctx, way, parameters, by).await;
+    }
     ctx.api.outside.call(&Call { service, action, way, parameters, by }).await
 }
 
