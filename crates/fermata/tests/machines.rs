@@ -544,6 +544,13 @@ fn numbers(function: &str, kind: &str) -> Value {
     json!({"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": processor, "End": true})
 }
 
+/// A server that has S3, and room for functions.
+fn with_objects() -> (Objects, Server, tempfile::TempDir) {
+    let objects = Objects::open();
+    let server = Server::dev(&["--aws-endpoint", &format!("s3={}", objects.url)]);
+    (objects, server, tempfile::tempdir().unwrap())
+}
+
 fn children(server: &Server, map_run: &Value) -> Vec<Value> {
     let listed = aws(server, "ListExecutions", &json!({"mapRunArn": map_run})).unwrap();
     listed["executions"].as_array().unwrap().clone()
@@ -579,9 +586,7 @@ fn check_entry(server: &Server, entry: &Value) {
 
 #[test]
 fn a_redriven_map_run_goes_on_with_the_children_that_failed_and_writes_what_they_tell() {
-    let objects = Objects::open();
-    let server = Server::dev(&["--aws-endpoint", &format!("s3={}", objects.url)]);
-    let folder = tempfile::tempdir().unwrap();
+    let (objects, server, folder) = with_objects();
     server.ok(&["deploy", &file(folder.path(), "flaky.py", FAIL)]);
     let mut map = numbers("flaky", "STANDARD");
     map["ResultWriter"] = json!({
@@ -631,9 +636,7 @@ fn a_redriven_map_run_goes_on_with_the_children_that_failed_and_writes_what_they
 
 #[test]
 fn a_child_that_failed_is_written_as_its_execution_tells_of_it() {
-    let objects = Objects::open();
-    let server = Server::dev(&["--aws-endpoint", &format!("s3={}", objects.url)]);
-    let folder = tempfile::tempdir().unwrap();
+    let (objects, server, folder) = with_objects();
     server.ok(&["deploy", &file(folder.path(), "flaky.py", FAIL)]);
     for kind in ["STANDARD", "EXPRESS"] {
         let mut map = numbers("flaky", kind);
@@ -714,4 +717,66 @@ fn events_that_a_machine_puts_reach_the_functions_of_the_rules_that_are_for_them
     assert_eq!(failed["error"], "EventBridge.FailedEntry", "{failed:#}");
     let cause: Value = serde_json::from_str(failed["cause"].as_str().unwrap()).unwrap();
     assert_eq!(cause["Entries"][0]["ErrorCode"], "InvalidArgument");
+}
+
+/// What a machine named `many` ended with that puts the entries of its input as AWS's SDK does.
+fn put_many(server: &Server, name: &str, entries: &Value) -> Value {
+    ended(server, &start(server, "many", name, &json!({"entries": entries})))
+}
+
+fn many(resource: &str) -> Value {
+    machine(
+        &json!({"P": {"Type": "Task", "End": true, "Resource": resource,
+            "Parameters": {"Entries.$": "$.entries"}}}),
+        "P",
+    )
+}
+
+const ALL_EVENTS: &str =
+    "[event-rules.all]\npattern = '{\"source\": [{\"exists\": true}]}'\ntargets = [\"hear\"]\n";
+
+#[test]
+fn ten_events_go_together_in_the_class_of_who_puts_them_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(folder.path(), "fermata.toml", ALL_EVENTS);
+    let server = Server::dev(&["--config", &config]);
+    create(&server, "hear", &machine(&json!({"P": {"Type": "Pass", "End": true}}), "P"));
+    create(&server, "many", &many("arn:aws:states:::aws-sdk:eventbridge:putEvents"));
+    let entry = json!({"Source": "s", "DetailType": "d", "Detail": "{}"});
+    let entries = |count: usize| Value::from(vec![entry.clone(); count]);
+
+    let ten = json!({"entries": entries(10)}).to_string();
+    let said = server.ok(&["invoke", "many", "--class", "critical", &ten]);
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(answer["FailedEntryCount"], 0, "{answer}");
+    let heard = || {
+        let made = server.json(&["executions", "list"]);
+        let made = made["items"].as_array().unwrap().clone();
+        made.into_iter().filter(|made| made["function"] == "hear").collect::<Vec<_>>()
+    };
+    support::eventually("all are heard of", || heard().len() == 10);
+    assert!(heard().iter().all(|made| made["class"] == "critical"), "{:#?}", heard());
+
+    for (name, count) in [("none", 0), ("eleven", 11)] {
+        let failed = put_many(&server, name, &entries(count));
+        assert_eq!(failed["error"], "EventBridge.EventBridgeException", "{failed:#}");
+        assert!(failed["cause"].as_str().unwrap().contains("between 1 and 10"), "{failed:#}");
+    }
+    let wrong = json!([entry, {"Source": "s", "DetailType": "d", "Detail": "[]"}]);
+    let done = put_many(&server, "wrong", &wrong);
+    let answer: Value = serde_json::from_str(done["output"].as_str().unwrap()).unwrap();
+    assert_eq!(answer["FailedEntryCount"], 1, "the SDK's way does not fail the state: {answer}");
+    assert_eq!(answer["Entries"][1]["ErrorCode"], "MalformedDetail");
+    support::eventually("the other one is heard of", || heard().len() == 11);
+}
+
+#[test]
+fn events_leave_the_server_where_their_service_has_an_endpoint_whatever_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(folder.path(), "fermata.toml", ALL_EVENTS);
+    let server = Server::dev(&["--config", &config, "--aws-endpoint", "events=http://127.0.0.1:1"]);
+    create(&server, "many", &many("arn:aws:states:::events:putEvents"));
+    let entry = json!({"Source": "s", "DetailType": "d", "Detail": "{}"});
+    let failed = put_many(&server, "sent", &json!([entry]));
+    assert_eq!(failed["error"], "EventBridge.SdkClientException", "nobody is there: {failed:#}");
 }
