@@ -187,3 +187,29 @@ impl Mailbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUE: Timestamp = Timestamp::from_millis(1_000);
+
+    #[test]
+    fn receipts_have_patience_and_nothing_else_has() {
+        let soon = Due { soon: Some(DUE), receipts: None };
+        let receipts = Due { soon: None, receipts: Some(DUE) };
+        let late = DUE + RECEIPTS_PATIENCE;
+        let later = Timestamp(late.0 + 1);
+        for (due, latest, too_late) in [
+            (soon, DUE, late),
+            (receipts, late, later),
+            (Due { soon: Some(late), ..receipts }, late, later),
+        ] {
+            assert!(due.is_met_by(Some(latest)));
+            assert!(!due.is_met_by(Some(too_late)));
+            assert!(!due.is_met_by(None), "who sleeps for ever is woken");
+        }
+        assert!(Due::default().is_met_by(None), "nothing is due");
+        assert_eq!(Due { soon: Some(late), ..receipts }.first(), Some(DUE));
+    }
+}

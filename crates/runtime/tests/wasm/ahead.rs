@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{Failure, FailureKind, InvocationId};
+use runtime::wasm::WasmOptions;
 use runtime::{Code, Executor as _, Finished, Reclaim};
 
 use crate::artifacts::{name, section};
@@ -145,4 +146,14 @@ fn what_is_kept_for_the_next_call_is_told_as_idle_and_goes_at_a_reclaim() {
         wait_until_nothing_is_kept(&code);
         assert!(idle() < 20 << 10, "only tables are left: {}", idle());
     }
+}
+
+#[test]
+fn what_is_kept_gives_up_its_place_in_a_pool_that_is_full() {
+    let house = House::with(WasmOptions { pool_slots: 1, ..WasmOptions::default() });
+    let code = deploy(&house, &counter(false));
+    call_until_kept(&code, || _ = call(&house, &code));
+    let other = house.start(&house.deploy("sleep"), "60000");
+    house.events.wait_count(other, "blocked", 1);
+    wait_until_nothing_is_kept(&code);
 }
