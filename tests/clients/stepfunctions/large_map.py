@@ -3,7 +3,7 @@ much memory of the server.
 
     large_map.py FERMATA_BINARY ITEMS STANDARD|EXPRESS [ITEMS_OF_A_BATCH]
 
-The store is SQLite, S3 is moto's. An item is an object of some 62 bytes; its child passes it on.
+The store is SQLite, S3 is moto's. An item is an object of some 66 bytes; its child passes it on.
 """
 
 import json

@@ -112,7 +112,8 @@ impl Machine {
         self.finish()
     }
 
-    /// The work of a task was given out again, as it was.
+    /// The work of a task was given out again, as it was. What is told of it is computed anew, and nothing is told
+    /// where that fails, since the work goes on all the same.
     fn note_made_again(&mut self, op: OpId, at: Timestamp, world: &World<'_>) {
         let Some(Op { branch: Some(id), role: Role::Task }) = self.ops.get(&op).copied() else {
             return;
