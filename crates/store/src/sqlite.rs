@@ -7,6 +7,7 @@
 mod blobs;
 mod connection;
 mod lock;
+mod log;
 mod staging;
 
 use std::collections::BTreeSet;
@@ -72,6 +73,7 @@ impl SqliteStore {
         let mut writer = open_writer(&database)?;
         migrate(&mut writer, schema::MIGRATIONS)?;
         end_leases(&mut writer)?;
+        log::lay_ahead(&database);
         Ok(Self {
             directory: directory.to_owned(),
             options,

@@ -22,10 +22,15 @@ pub(super) fn open_writer(database: &Path) -> Result<Connection> {
     let writer = open(database, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // The limit gives back the space of a write-ahead log that a burst made long. A page that many
     // commits change is folded into the database once for all of them: fewer foldings, fewer waits.
-    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                    PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 67108864; \
-                    PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -32768;";
-    writer.execute_batch(settings).map_err(|error| database_error("set up the database", error))?;
+    let settings = format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+         PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = {}; \
+         PRAGMA cache_size = -32768;",
+        super::log::PAGES
+    );
+    writer
+        .execute_batch(&settings)
+        .map_err(|error| database_error("set up the database", error))?;
     Ok(writer)
 }
 

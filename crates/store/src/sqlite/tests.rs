@@ -49,6 +49,26 @@ fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
 }
 
 #[test]
+fn a_logs_room_is_taken_at_the_start_and_is_no_part_of_what_it_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let log = directory.path().join("fermata.db-wal");
+    let length = || fs::metadata(&log).unwrap().len();
+    assert_eq!(length(), log::LOG_BYTES);
+    store.apply(&Change::CreateTenant(tenant("kept"))).unwrap();
+    assert_eq!(length(), log::LOG_BYTES, "it was written over");
+    // As after a crash: the log is all that has it.
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["fermata.db", "fermata.db-wal"] {
+        fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let again = open(copy.path());
+    assert_eq!(again.tenants().unwrap(), store.tenants().unwrap());
+    assert!(again.tenants().unwrap().contains(&tenant("kept")));
+    connection::check_integrity(&again.writer.lock().unwrap()).unwrap();
+}
+
+#[test]
 fn no_statement_reads_a_whole_table_that_grows() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
