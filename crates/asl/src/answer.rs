@@ -88,6 +88,18 @@ pub fn no_function(arn: &str, request: &str) -> Failed {
     }
 }
 
+/// A role may not call a function. `why` is IAM's sentence.
+#[must_use]
+pub fn denied_function(why: &str, request: &str) -> Failed {
+    Failed {
+        error: "Lambda.AWSLambdaException".to_owned(),
+        cause: Some(format!(
+            "{why} (Service: AWSLambda; Status Code: 403; Error Code: AccessDeniedException; Request ID: \
+             {request}; Proxy: null)"
+        )),
+    }
+}
+
 /// The name of a function in a name, a part of an ARN or an ARN.
 #[must_use]
 pub fn function_name(text: &str) -> &str {

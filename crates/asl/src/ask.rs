@@ -37,6 +37,8 @@ pub struct TaskAsk {
     pub resource: Resource,
     /// Its input, or the parameters of a service.
     pub input: Document,
+    /// The role of the machine.
+    pub role: String,
     /// `Credentials`, computed.
     pub credentials: Option<Value>,
     /// How long it may take.
@@ -50,6 +52,8 @@ pub struct TaskAsk {
 /// Where the items of a distributed Map state are to be read.
 #[derive(Clone, Debug)]
 pub struct ReadAsk {
+    /// The role of the machine.
+    pub role: String,
     /// `s3:getObject` or `s3:listObjectsV2`.
     pub resource: Resource,
     /// Its parameters, computed.
@@ -90,6 +94,8 @@ pub struct ChildAsk {
 /// Results of a map run.
 #[derive(Clone, Debug)]
 pub struct WriteAsk {
+    /// The role of the machine.
+    pub role: String,
     /// The map run.
     pub map_run: String,
     /// Parameters of the writer, computed.

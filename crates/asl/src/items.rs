@@ -493,6 +493,7 @@ mod tests {
     #[track_caller]
     fn check(format: Format, headers: Option<&[&str]>, text: &str, expected: &str) {
         let ask = ReadAsk {
+            role: String::new(),
             resource: Resource::parse("arn:aws:states:::s3:getObject").unwrap(),
             arguments: Value::Null,
             format: Some(format),

@@ -7,6 +7,7 @@ mod naming;
 mod outside;
 mod platform;
 mod record;
+mod roles;
 mod rules;
 mod wake;
 

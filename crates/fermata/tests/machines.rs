@@ -476,17 +476,17 @@ fn killed_again_and_again_an_execution_ends_as_if_nothing_had_been() {
     eprintln!("{kills} kills in {round} rounds");
 }
 
-/// A place for objects: it keeps what is put, by its path.
+/// A place for objects: it keeps what is put, by its path, with the id of the key that signed it.
 struct Objects {
     url: String,
-    kept: Arc<Mutex<BTreeMap<String, String>>>,
+    kept: Arc<Mutex<BTreeMap<String, (String, String)>>>,
 }
 
 impl Objects {
     fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let kept: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
+        let kept: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
         let shared = Arc::clone(&kept);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -498,13 +498,13 @@ impl Objects {
         Self { url, kept }
     }
 
-    fn take(stream: TcpStream, kept: &Mutex<BTreeMap<String, String>>) -> Option<()> {
+    fn take(stream: TcpStream, kept: &Mutex<BTreeMap<String, (String, String)>>) -> Option<()> {
         let mut reader = BufReader::new(stream);
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
             let path = line.split(' ').nth(1)?.to_owned();
-            let mut length = 0;
+            let (mut length, mut key) = (0, String::new());
             loop {
                 line.clear();
                 reader.read_line(&mut line).ok()?;
@@ -512,10 +512,13 @@ impl Objects {
                 if name.eq_ignore_ascii_case("content-length") {
                     length = value.trim().parse().ok()?;
                 }
+                if let Some((_, credential)) = value.split_once("Credential=") {
+                    key = credential.split('/').next()?.to_owned();
+                }
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).ok()?;
-            kept.lock().unwrap().insert(path, String::from_utf8(body).unwrap());
+            kept.lock().unwrap().insert(path, (String::from_utf8(body).unwrap(), key));
             reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
         }
     }
@@ -524,7 +527,8 @@ impl Objects {
     fn of(&self, end: &str) -> Value {
         let kept = self.kept.lock().unwrap();
         let found = kept.iter().find(|(path, _)| path.ends_with(end));
-        let (_, text) = found.unwrap_or_else(|| panic!("{end} is not among {:?}", kept.keys()));
+        let (_, (text, _)) =
+            found.unwrap_or_else(|| panic!("{end} is not among {:?}", kept.keys()));
         serde_json::from_str(text).unwrap()
     }
 }
@@ -779,4 +783,162 @@ fn events_leave_the_server_where_their_service_has_an_endpoint_whatever_the_rule
     let entry = json!({"Source": "s", "DetailType": "d", "Detail": "{}"});
     let failed = put_many(&server, "sent", &json!([entry]));
     assert_eq!(failed["error"], "EventBridge.SdkClientException", "nobody is there: {failed:#}");
+}
+
+/// A server whose roles are `r`, which may do little, `strong`, which may do all with keys of its own, and
+/// `theirs`, which another tenant's machines may have.
+fn with_roles(objects: &Objects) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = "aws_access_key_id = OFSTRONG\naws_secret_access_key = secret\n";
+    let keys = file(folder.path(), "keys", keys);
+    let roles = format!(
+        r#"
+        [aws-endpoints]
+        s3 = "{}"
+        [roles.r]
+        allow = ["lambda:InvokeFunction may-*", "states:StartExecution may-*", "s3:PutObject open"]
+        [roles.strong]
+        allow = ["*"]
+        aws-credentials = "{keys}"
+        [roles.theirs]
+        tenants = ["them"]
+        allow = ["*"]
+        "#,
+        objects.url
+    );
+    let server = Server::dev(&["--config", &file(folder.path(), "fermata.toml", &roles)]);
+    for name in ["may-pass", "pass"] {
+        create(&server, name, &machine(&json!({"P": {"Type": "Pass", "End": true}}), "P"));
+    }
+    (server, folder)
+}
+
+fn role(name: &str) -> String {
+    format!("arn:aws:iam::000000000000:role/{name}")
+}
+
+#[test]
+fn a_machine_may_do_what_its_role_allows_and_a_task_what_its_credentials_allow() {
+    let objects = Objects::open();
+    let (server, _folder) = with_roles(&objects);
+    let mut made = 0;
+    let mut run = |resource: &str, parameters: &Value, credentials: Option<&str>| {
+        made += 1;
+        let mut state = task(resource, "");
+        state["Parameters"] = parameters.clone();
+        if let Some(name) = credentials {
+            state["Credentials"] = json!({"RoleArn": role(name)});
+        }
+        let name = format!("m{made}");
+        create(&server, &name, &machine(&json!({"T": state}), "T"));
+        ended(&server, &start(&server, &name, "run", &json!({})))
+    };
+    let is_denied = |done: &Value, error: &str, action: &str| {
+        assert_eq!(done["error"], error, "{done:#}");
+        let cause = done["cause"].as_str().unwrap();
+        let sentence = format!(
+            "User: arn:aws:sts::000000000000:assumed-role/r/fermata is not authorized to perform: {action} on"
+        );
+        assert!(cause.contains(&sentence), "{cause}");
+    };
+    let none = json!({});
+    let [open, closed] = ["may-pass", "pass"].map(|name| format!("{FUNCTION}{name}"));
+    let strong = Some("strong");
+    assert_eq!(run(&open, &none, None)["status"], "SUCCEEDED");
+    assert_eq!(run(&closed, &none, strong)["status"], "SUCCEEDED");
+    is_denied(&run(&closed, &none, None), "Lambda.AWSLambdaException", "lambda:InvokeFunction");
+    let by_name = json!({"FunctionName": "pass"});
+    let invoke = "arn:aws:states:::lambda:invoke";
+    is_denied(&run(invoke, &by_name, None), "Lambda.AWSLambdaException", "lambda:InvokeFunction");
+
+    let [open, closed] =
+        ["may-pass", "pass"].map(|name| json!({"StateMachineArn": format!("{MACHINE}{name}")}));
+    for resource in ["states:startExecution", "states:startExecution.sync:2"] {
+        let resource = format!("arn:aws:states:::{resource}");
+        assert_eq!(run(&resource, &open, None)["status"], "SUCCEEDED");
+        let denied = run(&resource, &closed, None);
+        is_denied(&denied, "StepFunctions.AccessDeniedException", "states:StartExecution");
+    }
+    let list = "arn:aws:states:::aws-sdk:sfn:listStateMachines";
+    is_denied(&run(list, &none, None), "Sfn.AccessDeniedException", "states:ListStateMachines");
+
+    let put = "arn:aws:states:::aws-sdk:s3:putObject";
+    let object = |bucket: &str| json!({"Bucket": bucket, "Key": "k", "Body": "\"x\""});
+    is_denied(&run(put, &object("closed"), None), "S3.S3Exception", "s3:PutObject");
+    assert_eq!(run(put, &object("open"), None)["status"], "SUCCEEDED");
+    assert_eq!(run(put, &object("closed"), strong)["status"], "SUCCEEDED");
+    let kept = objects.kept.lock().unwrap();
+    assert_eq!((&*kept["/open/k"].1, &*kept["/closed/k"].1), ("fermata", "OFSTRONG"));
+
+    let refused = run(&closed_function(), &none, Some("theirs"));
+    assert_eq!(refused["error"], "States.TaskFailed", "{refused:#}");
+    let cause = format!(
+        "The role {ROLE} is not authorized to assume the task state's role, {}.",
+        role("theirs")
+    );
+    assert_eq!(refused["cause"], cause);
+}
+
+fn closed_function() -> String {
+    format!("{FUNCTION}pass")
+}
+
+#[test]
+fn the_api_takes_only_roles_that_are_there_and_open_to_the_tenant() {
+    let (server, _folder) = with_roles(&Objects::open());
+    let pass = machine(&json!({"P": {"Type": "Pass", "End": true}}), "P").to_string();
+    let state = task(&closed_function(), "").to_string();
+    let is_denied = |action: &str, body: &Value| {
+        let refused = aws(&server, action, body).unwrap_err();
+        assert_eq!(refused["__type"], "AccessDeniedException", "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains("assume the provided role"));
+    };
+    for name in ["theirs", "nobody"] {
+        let role = role(name);
+        let machine = json!({"name": "m", "definition": pass, "roleArn": role});
+        is_denied("CreateStateMachine", &machine);
+        let update = json!({"stateMachineArn": format!("{MACHINE}pass"), "roleArn": role});
+        is_denied("UpdateStateMachine", &update);
+        is_denied("TestState", &json!({"definition": state, "roleArn": role}));
+    }
+    let tested = |name: &str| {
+        aws(&server, "TestState", &json!({"definition": state, "roleArn": role(name)})).unwrap()
+    };
+    assert_eq!(tested("strong")["status"], "SUCCEEDED");
+    assert_eq!(tested("r")["error"], "Lambda.AWSLambdaException");
+
+    // One that was deployed without a role has one that nobody defined.
+    let definition = machine(&json!({"T": task(&closed_function(), "")}), "T").to_string();
+    let folder = tempfile::tempdir().unwrap();
+    server.ok(&["deploy", &file(folder.path(), "own.asl.json", &definition)]);
+    let said = server.run(&["invoke", "own", "{}"]);
+    assert!(said.code == 1 && said.err.contains("Lambda.AWSLambdaException"), "{said:?}");
+}
+
+#[test]
+fn items_and_results_are_read_and_written_with_the_role_of_the_machine() {
+    let objects = Objects::open();
+    let (server, _folder) = with_roles(&objects);
+    let writer = |bucket: &str| {
+        let mut map = numbers("may-pass", "STANDARD");
+        map["ResultWriter"] = json!({
+            "Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": bucket}});
+        machine(&json!({"M": map}), "M")
+    };
+    create(&server, "writes", &writer("open"));
+    create(&server, "may-not", &writer("closed"));
+    let mut map = numbers("may-pass", "STANDARD");
+    map["ItemReader"] = json!({"Resource": "arn:aws:states:::s3:getObject",
+        "ReaderConfig": {"InputType": "JSON"}, "Parameters": {"Bucket": "open", "Key": "k"}});
+    create(&server, "reads", &machine(&json!({"M": map}), "M"));
+    let run = |name: &str| ended(&server, &start(&server, name, "run", &json!([1])));
+    assert_eq!(run("writes")["status"], "SUCCEEDED");
+    for (name, error) in
+        [("may-not", "States.ResultWriterFailed"), ("reads", "States.ItemReaderFailed")]
+    {
+        let done = run(name);
+        assert_eq!(done["error"], error, "{done:#}");
+        assert!(done["cause"].as_str().unwrap().contains("not authorized to perform: s3:"));
+    }
+    assert!(objects.kept.lock().unwrap().keys().all(|path| path.starts_with("/open/")));
 }

@@ -228,6 +228,18 @@ impl Resource {
             || matches!(self.integration, Integration::Activity { .. })
     }
 
+    /// Whether a function does the work, however it is named.
+    #[must_use]
+    pub fn is_function(&self) -> bool {
+        match &self.integration {
+            Integration::Function { .. } => true,
+            Integration::Activity { .. } => false,
+            Integration::Service { service, action, .. } => {
+                service == "lambda" && action == "invoke"
+            }
+        }
+    }
+
     /// When a state that calls it goes on.
     #[must_use]
     pub const fn pattern(&self) -> Pattern {

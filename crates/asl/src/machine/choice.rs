@@ -168,8 +168,9 @@ fn as_time(value: &Value) -> Option<i128> {
     value.as_str().and_then(time::parse)
 }
 
-/// `*` stands for any characters; `\*` and `\\` for themselves.
-fn matches_pattern(text: &str, pattern: &str) -> bool {
+/// Whether a text is like a pattern: `*` stands for any characters; `\*` and `\\` for themselves.
+#[must_use]
+pub fn matches_pattern(text: &str, pattern: &str) -> bool {
     let mut parts: Vec<String> = vec![String::new()];
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {

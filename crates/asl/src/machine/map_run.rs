@@ -268,6 +268,7 @@ impl Machine {
             Some(dynamic) => Some(self.count_field(id, "MaxItems", dynamic, effective.value())?),
         };
         Ok(ReadAsk {
+            role: self.facts.role_arn.clone(),
             resource: reader.resource.clone(),
             arguments,
             format: reader.format,
@@ -534,6 +535,7 @@ impl Machine {
             results.push(ChildResult { input, outcome });
         }
         Ok(WriteAsk {
+            role: self.facts.role_arn.clone(),
             map_run: phase.arn.clone(),
             arguments,
             transformation: writer.transformation.clone(),

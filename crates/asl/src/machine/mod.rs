@@ -37,6 +37,7 @@ use crate::document::Document;
 use crate::env::Random;
 use crate::history::{Details, Event, EventKind};
 use branch::{Branch, BranchId};
+pub use choice::matches_pattern;
 pub use codec::{DecodeError, Encoded, Parts};
 pub use flow::Inspection;
 pub use map_run::{MapRunProgress, RunChange};

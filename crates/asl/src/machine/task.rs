@@ -85,6 +85,7 @@ impl Machine {
             state: state.name.clone(),
             resource: task.resource.clone(),
             input,
+            role: self.facts.role_arn.clone(),
             credentials,
             timeout,
             heartbeat,

@@ -20,7 +20,7 @@ use store::Address;
 
 use super::Args;
 use super::naming::Naming;
-use super::{outside, rules};
+use super::{outside, roles, rules};
 
 /// Price of memory where the file states none: 0.05 µ¢ a GiB-second.
 const MEMORY_PRICE_DEFAULT: MemoryPrice = MemoryPrice(PICO_PER_MICRO / 20);
@@ -102,6 +102,7 @@ struct File {
     http_allow: Vec<String>,
     http_connections: BTreeMap<String, outside::Connection>,
     event_rules: BTreeMap<String, rules::Rule>,
+    roles: BTreeMap<String, roles::Role>,
     states_quotas: Option<String>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
@@ -282,6 +283,7 @@ fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions:
     }
     .settings()?;
     aws.rules = rules::settings(take(&mut file.event_rules))?;
+    (aws.roles, aws.outside.keys_of_roles) = roles::settings(take(&mut file.roles))?;
     if aws.account.len() != 12 || !aws.account.bytes().all(|c| c.is_ascii_digit()) {
         bail!("--aws-account is twelve digits, not {:?}", aws.account);
     }

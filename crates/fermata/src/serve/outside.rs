@@ -1,7 +1,7 @@
 //! What state machines may reach outside: flags and environment, then the file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use front::outside::{self, Endpoint, Host, Keys, Settings};
@@ -45,12 +45,7 @@ impl Outside {
         }
         self.endpoints.0.into_iter().for_each(|endpoint| settings.allow(endpoint));
         if let Some(path) = &self.credentials {
-            let read = || {
-                let text = std::fs::read_to_string(path)?;
-                Keys::parse(&text).map_err(anyhow::Error::msg)
-            };
-            settings.keys =
-                read().with_context(|| format!("read the credentials in {}", path.display()))?;
+            settings.keys = keys(path)?;
         }
         if let Some(folder) = &self.models
             && !folder.is_dir()
@@ -93,6 +88,15 @@ impl Connection {
         let hosts = hosts(&self.hosts)?;
         Ok(outside::Connection { hosts, headers: self.headers, query: self.query, basic })
     }
+}
+
+/// Keys of AWS in a file.
+pub(super) fn keys(path: &Path) -> anyhow::Result<Keys> {
+    let read = || {
+        let text = std::fs::read_to_string(path)?;
+        Keys::parse(&text).map_err(anyhow::Error::msg)
+    };
+    read().with_context(|| format!("read the credentials in {}", path.display()))
 }
 
 fn hosts(texts: &[String]) -> anyhow::Result<Vec<Host>> {

@@ -85,7 +85,7 @@ impl Outside {
         request: Unsigned,
     ) -> Result<Request<Full<Bytes>>, String> {
         let scope = Scope {
-            keys: &self.settings.keys,
+            keys: self.settings.keys(&self.role),
             region: &self.region,
             service: signing,
             now: SystemTime::now(),

@@ -30,28 +30,38 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use model::limits;
+use node::states::role_name;
 use tokio::sync::Semaphore;
 
 /// The way to what is outside.
+#[derive(Clone)]
 pub(crate) struct Outside {
-    settings: Settings,
+    settings: Arc<Settings>,
     region: String,
     /// Of services, where the operator has some.
-    models: Option<models::Models>,
-    client: send::Client,
+    models: Option<Arc<models::Models>>,
+    client: Arc<send::Client>,
     /// One for each request that may be under way.
     room: Arc<Semaphore>,
+    /// The role whose keys requests are signed with.
+    role: String,
 }
 
 impl Outside {
     pub(crate) fn new(settings: &Settings, region: &str) -> Self {
         Self {
-            settings: settings.clone(),
+            settings: Arc::new(settings.clone()),
             region: region.to_owned(),
-            models: settings.models.as_deref().map(models::Models::new),
-            client: send::Client::new(&settings.authorities),
+            models: settings.models.as_deref().map(|folder| Arc::new(models::Models::new(folder))),
+            client: Arc::new(send::Client::new(&settings.authorities)),
             room: Arc::new(Semaphore::new(limits::OUTSIDE_CALLS_MAX)),
+            role: String::new(),
         }
+    }
+
+    /// The same way with the keys of a role, where it has some.
+    pub(crate) fn acting_as(&self, role: &str) -> Self {
+        Self { role: role_name(role).to_owned(), ..self.clone() }
     }
 
     /// Whether the operator said where that service is, and not only where all others are.

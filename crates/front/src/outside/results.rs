@@ -192,6 +192,7 @@ mod tests {
 
     fn write(transformation: Option<&str>, is_express: bool) -> Write {
         Write {
+            role: String::new(),
             map_run: String::new(),
             arguments: Value::Null,
             transformation: transformation.map(str::to_owned),

@@ -18,6 +18,8 @@ pub struct Settings {
     endpoint_of_all: Option<String>,
     /// What requests to AWS services are signed with.
     pub keys: Keys,
+    /// The same, of roles that have keys of their own.
+    pub keys_of_roles: BTreeMap<String, Keys>,
     /// The folder with models of services: `data` of botocore.
     pub models: Option<PathBuf>,
     /// Who else may sign the certificates of what is reached, beside whom this computer trusts.
@@ -143,6 +145,11 @@ impl Settings {
     /// Whether that service has an endpoint of its own.
     pub(super) fn has_own_endpoint(&self, service: &str) -> bool {
         self.endpoints.contains_key(super::services::canonical(service))
+    }
+
+    /// What requests for a role are signed with.
+    pub(super) fn keys(&self, role: &str) -> &Keys {
+        self.keys_of_roles.get(role).unwrap_or(&self.keys)
     }
 
     /// Where that service is.

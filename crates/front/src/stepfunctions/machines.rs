@@ -40,6 +40,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         role,
         function: None,
     };
+    call.check_role(&revision.role)?;
     check_definition(&revision.definition, sort)?;
     let ctx = call.ctx();
     log_groups::check(&ctx, &revision.logging).await?;
@@ -122,6 +123,9 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
     let sort = sort_of(&before);
     if let Some(definition) = &changes.definition {
         check_definition(definition, sort)?;
+    }
+    if let Some(role) = &changes.role {
+        call.check_role(role)?;
     }
     if let Some(logging) = &changes.logging {
         log_groups::check(&ctx, logging).await?;

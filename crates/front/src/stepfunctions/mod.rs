@@ -37,7 +37,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
-use node::states::Quotas;
+use node::states::{Quotas, Roles};
 use node::{Handle, Principal};
 use serde_json::{Map, Value};
 
@@ -72,6 +72,8 @@ pub struct Settings {
     pub quotas: Quotas,
     /// Who hears of the events that they put, where no service for events is named.
     pub rules: Vec<Rule>,
+    /// What their roles allow them.
+    pub roles: Roles,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             outside: outside::Settings::default(),
             quotas: Quotas::Aws,
             rules: Vec::new(),
+            roles: Roles::default(),
         }
     }
 }
@@ -97,6 +100,7 @@ struct Api {
     redrives: redrives::Tokens,
     outside: Outside,
     rules: Vec<Rule>,
+    roles: Roles,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -123,6 +127,16 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Whether state machines of whoever asks may have the role.
+    fn check_role(&self, arn: &str) -> Result<(), AwsError> {
+        if self.api.roles.is_open_to(&self.who.tenant, arn) {
+            return Ok(());
+        }
+        let message = "Neither the global service principal states.amazonaws.com, nor the regional one is \
+                       authorized to assume the provided role.";
+        Err(AwsError::new("AccessDeniedException", message))
+    }
+
     fn ctx(&self) -> Ctx {
         Ctx {
             api: Arc::clone(self.api),
@@ -147,6 +161,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         redrives: redrives::Tokens::default(),
         outside: Outside::new(&settings.outside, &settings.region),
         rules: settings.rules.clone(),
+        roles: settings.roles.clone(),
         publishing: tokio::sync::Mutex::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));

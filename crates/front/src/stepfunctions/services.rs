@@ -5,7 +5,7 @@ use std::sync::Arc;
 use asl::ask::Failed;
 use asl::definition::{Integration, MachineType, Pattern, Resource, Sdk};
 use model::{FailureKind, InvocationId};
-use node::states::{Begun, Origin, Work, Write};
+use node::states::{Begun, Origin, Read, Work, Write};
 use node::{Handle, NewChild, ServiceCall, ServiceEnd, ServiceReply};
 use serde_json::{Value, json};
 
@@ -73,10 +73,9 @@ async fn storage(ctx: &Ctx, call: &ServiceCall) -> ServiceEnd {
         error: "States.Runtime".to_owned(),
         cause: Some(error.to_string()),
     };
-    let outside = &ctx.api.outside;
     let done = if call.name == "read" {
         match serde_json::from_slice(&call.payload) {
-            Ok(read) => outside.read(&read).await,
+            Ok(read) => read_items(ctx, &read).await,
             Err(error) => Err(damaged(error)),
         }
     } else {
@@ -88,18 +87,39 @@ async fn storage(ctx: &Ctx, call: &ServiceCall) -> ServiceEnd {
     done.map_or_else(ended, |answer| ServiceEnd::Answer(answer.to_string().into()))
 }
 
+async fn read_items(ctx: &Ctx, read: &Read) -> Result<Value, Failed> {
+    may_store(ctx, &read.role, &read.resource, &read.arguments, "States.ItemReaderFailed")?;
+    ctx.api.outside.acting_as(&read.role).read(read).await
+}
+
+/// Whether who has the role may read or write what a Map state wants; else that error.
+fn may_store(
+    ctx: &Ctx,
+    role: &str,
+    resource: &str,
+    arguments: &Value,
+    error: &str,
+) -> Result<(), Failed> {
+    let Some(resource) = Resource::parse(resource) else { return Ok(()) };
+    tasks::permit(ctx, role, &resource, arguments)
+        .map_err(|refused| Failed { error: error.to_owned(), ..refused })
+}
+
 /// Writes results, each with what is known of the child that it is of.
 async fn write_results(ctx: &Ctx, call: &ServiceCall, write: &Write) -> Result<Value, Failed> {
+    let error = "States.ResultWriterFailed";
+    may_store(ctx, &write.role, "arn:aws:states:::s3:putObject", &write.arguments, error)?;
     let children = map_runs::described(ctx, call.execution, &write.map_run).await;
-    let children = children.map_err(|error| Failed {
-        error: "States.ResultWriterFailed".to_owned(),
-        cause: Some(error.message().to_owned()),
-    })?;
-    ctx.api.outside.write(write, &children).await
+    let children = children
+        .map_err(|why| Failed { error: error.to_owned(), cause: Some(why.message().to_owned()) })?;
+    ctx.api.outside.acting_as(&write.role).write(write, &children).await
 }
 
 async fn perform(ctx: &Ctx, call: &ServiceCall, resource: &Resource, work: &Work) -> ServiceEnd {
     let input: Value = serde_json::from_str(&work.input).unwrap_or_default();
+    if let Err(refused) = tasks::permit(ctx, &work.role, resource, &input) {
+        return ended(refused);
+    }
     let done = match &resource.integration {
         Integration::Service { service, action, pattern, sdk: Sdk::Optimized }
             if service == "states" && action == "startExecution" =>
@@ -116,7 +136,7 @@ async fn perform(ctx: &Ctx, call: &ServiceCall, resource: &Resource, work: &Work
         Integration::Service { service, action, sdk: Sdk::Plain, .. } if service == "sfn" => {
             tasks::own_action(ctx, action, &input).await.map(|answer| answer.value().clone())
         }
-        _ => tasks::outside(ctx, resource, &input, &work.by).await,
+        _ => tasks::outside(ctx, &work.role, resource, &input, &work.by).await,
     };
     done.map_or_else(ended, |answer| ServiceEnd::Answer(answer.to_string().into()))
 }

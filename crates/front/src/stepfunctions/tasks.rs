@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::error::AwsError;
 use super::runs::Offer;
 use super::{Ctx, events, executions};
-use crate::outside::{Call, Way};
+use crate::outside::{Call, Way, refused};
 
 /// Where the end of a task is told, and the token that can end it.
 pub(super) struct Order {
@@ -73,6 +73,9 @@ pub(super) async fn run(
     order: Option<&Order>,
     ask: &TaskAsk,
 ) -> Result<Document, Failed> {
+    let roles = &ctx.api.roles;
+    let role = roles.of_task(&ctx.who.tenant, &ask.role, ask.credentials.as_ref())?;
+    permit(ctx, role, &ask.resource, ask.input.value())?;
     match &ask.resource.integration {
         Integration::Function { name } => {
             invoke(ctx, name, ask.input.text()).await.map(Document::new)
@@ -104,14 +107,59 @@ pub(super) async fn run(
         }
         Integration::Activity { .. } | Integration::Service { .. } => {
             let by = order.map_or(&[][..], |order| &order.by);
-            outside(ctx, &ask.resource, ask.input.value(), by).await.map(Document::new)
+            outside(ctx, role, &ask.resource, ask.input.value(), by).await.map(Document::new)
         }
+    }
+}
+
+/// Whether who has the role may do it.
+pub(super) fn permit(
+    ctx: &Ctx,
+    role: &str,
+    resource: &Resource,
+    parameters: &Value,
+) -> Result<(), Failed> {
+    let permitted = ctx.api.roles.permit(&ctx.who.tenant, role, resource, parameters);
+    permitted.map_err(|why| denied(resource, why))
+}
+
+/// A role may not do what a state wants.
+fn denied(resource: &Resource, why: String) -> Failed {
+    const CODE: &str = "AccessDeniedException";
+    if resource.is_function() {
+        return answer::denied_function(&why, &super::registry::uuid().unwrap_or_default());
+    }
+    match &resource.integration {
+        Integration::Service { service, action, sdk: Sdk::Optimized, .. }
+            if service == "states" && action == "startExecution" =>
+        {
+            refused_start(&AwsError::new(CODE, why))
+        }
+        Integration::Service { service, sdk: Sdk::Plain, .. } if service == "sfn" => {
+            refused_action(&AwsError::new(CODE, why))
+        }
+        Integration::Service { service, sdk, .. } if service != "http" => {
+            refused(service, way(*sdk), CODE, &why)
+        }
+        Integration::Function { .. }
+        | Integration::Activity { .. }
+        | Integration::Service { .. } => {
+            Failed { error: "States.TaskFailed".to_owned(), cause: Some(why) }
+        }
+    }
+}
+
+const fn way(sdk: Sdk) -> Way {
+    match sdk {
+        Sdk::Optimized => Way::Optimized,
+        Sdk::Plain => Way::Plain,
     }
 }
 
 /// Calls a service outside of this server.
 pub(super) async fn outside(
     ctx: &Ctx,
+    role: &str,
     resource: &Resource,
     parameters: &Value,
     by: &[String],
@@ -127,17 +175,14 @@ pub(super) async fn outside(
         let cause = format!("jobs of {service} cannot be waited for here: {}", resource.arn);
         return Err(Failed { error: "States.Runtime".to_owned(), cause: Some(cause) });
     }
-    let way = match sdk {
-        Sdk::Optimized => Way::Optimized,
-        Sdk::Plain => Way::Plain,
-    };
+    let way = way(*sdk);
     if matches!(service.as_str(), "events" | "eventbridge")
         && action == "putEvents"
         && events::are_here(ctx)
     {
         return events::put(ctx, way, parameters, by).await;
     }
-    ctx.api.outside.call(&Call { service, action, way, parameters, by }).await
+    ctx.api.outside.acting_as(role).call(&Call { service, action, way, parameters, by }).await
 }
 
 /// `aws-sdk:sfn:…`: an action of this API, its fields named as that client names them.
@@ -171,14 +216,19 @@ pub(super) async fn own_action(
                 .map(|(name, value)| (first(&name, char::to_ascii_uppercase), value));
             Ok(Value::Object(answer.collect()).into())
         }
-        Err(error) => Err(Failed {
-            error: format!("Sfn.{}Exception", error.code().trim_end_matches("Exception")),
-            cause: Some(format!(
-                "{} (Service: Sfn, Status Code: 400, Request ID: {})",
-                error.message(),
-                super::registry::uuid().unwrap_or_default(),
-            )),
-        }),
+        Err(error) => Err(refused_action(&error)),
+    }
+}
+
+/// Why an action of this API was not done for a state.
+fn refused_action(error: &AwsError) -> Failed {
+    Failed {
+        error: format!("Sfn.{}Exception", error.code().trim_end_matches("Exception")),
+        cause: Some(format!(
+            "{} (Service: Sfn, Status Code: 400, Request ID: {})",
+            error.message(),
+            super::registry::uuid().unwrap_or_default(),
+        )),
     }
 }
 

@@ -200,7 +200,7 @@ fn check_role(call: &Call<'_>, tested: &Tested, mocked: bool) -> Result<(), AwsE
     if tested.sort == "Task" && !mocked && !call.params.has("roleArn") {
         return Err(AwsError::validation("RoleArn must be specified when testing a Task state"));
     }
-    Ok(())
+    call.params.text("roleArn")?.map_or(Ok(()), |role| call.check_role(role))
 }
 
 /// What the caller wants the context object to hold.

@@ -55,6 +55,10 @@ impl Under<'_> {
     }
 
     fn task(&mut self, op: OpId, task: TaskAsk) -> Option<Input> {
+        let role = match self.role_of(&task) {
+            Ok(role) => role,
+            Err(failed) => return Some(Input::TaskEnded(op, Err(failed))),
+        };
         let pattern = task.resource.pattern();
         let has_token = self.waits_for_token(op);
         if has_token {
@@ -98,7 +102,7 @@ impl Under<'_> {
             resource: task.resource.arn.clone(),
             input: task.input.text().to_owned(),
             token: has_token.then(|| self.turn.mint.token(Slot::Token.of(op))),
-            credentials: task.credentials,
+            role,
             submitted,
             by,
         };
@@ -108,6 +112,18 @@ impl Under<'_> {
         };
         self.service(op, &label, &work);
         None
+    }
+
+    /// The role that a task runs with. What it may do there is known here of functions alone.
+    fn role_of(&self, task: &TaskAsk) -> Result<String, Failed> {
+        let (roles, tenant) = (&self.of.roles, &self.turn.birth.tenant);
+        let role = roles.of_task(tenant, &task.role, task.credentials.as_ref())?;
+        if task.resource.is_function() {
+            roles
+                .permit(tenant, role, &task.resource, task.input.value())
+                .map_err(|why| asl::answer::denied_function(&why, &self.random.uuid()))?;
+        }
+        Ok(role.to_owned())
     }
 
     /// Calls a function by its name or ARN.
@@ -158,6 +174,7 @@ impl Under<'_> {
 
 fn read_of(read: ReadAsk) -> Read {
     let ReadAsk {
+        role,
         resource,
         arguments,
         format,
@@ -169,6 +186,7 @@ fn read_of(read: ReadAsk) -> Read {
         transformation,
     } = read;
     Read {
+        role,
         resource: resource.arn,
         arguments,
         format: format.map(|format| format.as_str().to_owned()),
@@ -182,7 +200,8 @@ fn read_of(read: ReadAsk) -> Read {
 }
 
 fn write_of(write: WriteAsk) -> Write {
-    let WriteAsk { map_run, arguments, transformation, output_type, machine_type, results } = write;
+    let WriteAsk { role, map_run, arguments, transformation, output_type, machine_type, results } =
+        write;
     let results = results.into_iter().map(|ChildResult { input, outcome }| match outcome {
         Ok(output) => WriteItem { input, output: Some(output), error: None, cause: None },
         Err(Failed { error, cause }) => {
@@ -191,7 +210,7 @@ fn write_of(write: WriteAsk) -> Write {
     });
     let results = results.collect();
     let is_express = machine_type == MachineType::Express;
-    Write { map_run, arguments, transformation, output_type, is_express, results }
+    Write { role, map_run, arguments, transformation, output_type, is_express, results }
 }
 
 /// By what an execution says which it is that a task waits for.

@@ -13,6 +13,7 @@ mod map_runs;
 mod origin;
 #[cfg(test)]
 mod redriven;
+mod roles;
 mod turn;
 mod work;
 
@@ -28,6 +29,7 @@ use cache::Cache;
 
 pub use answers::{Begun, end_of, stopped};
 pub use origin::Origin;
+pub use roles::{Permission, Role, Roles, name as role_name};
 pub use work::{Child, MapRunChange, Read, Work, Write, WriteItem, change_signal};
 
 /// Variable of a state machine's environment: the role that executions are told.
@@ -60,6 +62,7 @@ pub enum Quotas {
 pub struct StateMachines {
     place: Place,
     settings: Settings,
+    roles: Arc<Roles>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -70,13 +73,14 @@ struct StateMachine {
     role: String,
     place: Place,
     settings: Settings,
+    roles: Arc<Roles>,
     cache: Arc<Mutex<Cache>>,
 }
 
 impl StateMachines {
-    /// An interpreter whose machines are there.
+    /// An interpreter whose machines are there and may do what those roles allow.
     #[must_use]
-    pub fn new(place: Place, quotas: Quotas, payload_bytes_max: usize) -> Self {
+    pub fn new(place: Place, quotas: Quotas, payload_bytes_max: usize, roles: Roles) -> Self {
         let settings = Settings { region: place.region.clone(), ..Settings::default() };
         let settings = match quotas {
             Quotas::Aws => settings,
@@ -87,7 +91,7 @@ impl StateMachines {
                 ..settings
             },
         };
-        Self { place, settings, cache: Arc::default() }
+        Self { place, settings, roles: Arc::new(roles), cache: Arc::default() }
     }
 }
 
@@ -121,6 +125,7 @@ impl Interpreter for StateMachines {
             role,
             place: self.place.clone(),
             settings: self.settings.clone(),
+            roles: Arc::clone(&self.roles),
             cache: Arc::clone(&self.cache),
         }))
     }
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn a_definition_is_refused_with_all_its_problems_and_places() {
         let place = Place { account: "000000000000".into(), region: "us-east-1".into() };
-        let interpreter = StateMachines::new(place, Quotas::Aws, 0);
+        let interpreter = StateMachines::new(place, Quotas::Aws, 0, Roles::default());
         let function = "m".parse().expect("a name");
         let parse = |definition: &str, environment: &[(String, String)]| {
             let definition = definition.as_bytes();

@@ -12,8 +12,9 @@ pub struct Work {
     pub input: String,
     /// What ends the task, where it waits for a callback or a worker.
     pub token: Option<String>,
-    /// `Credentials`, computed.
-    pub credentials: Option<Value>,
+    /// The ARN of the role that it is done with.
+    #[serde(default)]
+    pub role: String,
     /// The signal by which the state hears that its job has begun.
     pub submitted: Option<String>,
     /// The execution and its machine, for a service that is told of them.
@@ -24,6 +25,9 @@ pub struct Work {
 /// Items of a distributed Map state that are to be read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Read {
+    /// The ARN of the role that they are read with.
+    #[serde(default)]
+    pub role: String,
     /// `s3:getObject` or `s3:listObjectsV2`, as an ARN.
     pub resource: String,
     /// Its parameters.
@@ -47,6 +51,9 @@ pub struct Read {
 /// Results of a distributed Map state that are to be written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Write {
+    /// The ARN of the role that they are written with.
+    #[serde(default)]
+    pub role: String,
     /// The map run.
     pub map_run: String,
     /// Parameters of the writer.
