@@ -22,6 +22,11 @@ use crate::token::Mint;
 pub trait Orchestrator: Send + Sync {
     /// Goes on from `turn.state` with what was resolved, up to the next suspension or the end.
     fn turn(&self, turn: &Turn<'_>) -> Turned;
+
+    /// Whether somebody hears at once of whatever happens in its executions.
+    fn is_followed(&self) -> bool {
+        false
+    }
 }
 
 /// What an interpreter's turn begins with.

@@ -942,3 +942,102 @@ fn items_and_results_are_read_and_written_with_the_role_of_the_machine() {
     }
     assert!(objects.kept.lock().unwrap().keys().all(|path| path.starts_with("/open/")));
 }
+
+const GROUP: &str = "/aws/vendedlogs/states/m";
+
+fn logging(level: &str, has_data: bool) -> Value {
+    let arn = format!("arn:aws:logs:us-east-1:000000000000:log-group:{GROUP}:*");
+    json!({"level": level, "includeExecutionData": has_data,
+        "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]})
+}
+
+/// What the log group has, by the platform's own client.
+fn logged(server: &Server) -> Vec<Value> {
+    let lines = server.run(&["logs", "--group", GROUP]).out;
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn events_of_executions_are_in_the_log_group_of_their_machine() {
+    let (server, _folder) = server(&[]);
+    let create = |name: &str, kind: &str, states: &Value, logging: &Value| {
+        let body = json!({"name": name, "type": kind, "definition": machine(states, "S").to_string(),
+            "roleArn": ROLE, "loggingConfiguration": logging});
+        aws(&server, "CreateStateMachine", &body).unwrap();
+    };
+    let pass = json!({"S": {"Type": "Pass", "End": true}});
+    create("all", "STANDARD", &pass, &logging("ALL", true));
+    let arn = start(&server, "all", "run", &json!({"a": 1}));
+    ended(&server, &arn);
+    let told = logged(&server);
+    let expected =
+        ["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"];
+    assert_eq!(types(&told), expected);
+    let first = json!({
+        "id": "1", "type": "ExecutionStarted", "previous_event_id": "0", "redrive_count": "0",
+        "event_timestamp": told[0]["event_timestamp"], "execution_arn": arn,
+        "details": {"input": "{\"a\":1}", "inputDetails": {"truncated": false}, "roleArn": ROLE},
+    });
+    assert_eq!(told[0], first);
+
+    // An EXPRESS execution, without data.
+    create("express", "EXPRESS", &pass, &logging("ALL", false));
+    let arn = format!("{MACHINE}express");
+    let body = json!({"stateMachineArn": arn, "input": "{\"secret\": 1}"});
+    aws(&server, "StartExecution", &body).unwrap();
+    support::eventually("its events are logged", || logged(&server).len() == 8);
+    let told = logged(&server);
+    assert_eq!(types(&told[4..]), expected);
+    assert!(!told[4..].iter().any(|event| event.to_string().contains("secret")), "{told:#?}");
+
+    // What somebody stops, and what failed and is redriven.
+    let wait = json!({"S": {"Type": "Wait", "Seconds": 1000, "End": true}});
+    create("stopped", "STANDARD", &wait, &logging("FATAL", true));
+    let arn = start(&server, "stopped", "run", &json!({}));
+    aws(&server, "StopExecution", &json!({"executionArn": arn, "error": "E"})).unwrap();
+    let fail = json!({"S": {"Type": "Fail", "Error": "Mine"}});
+    create("failing", "STANDARD", &fail, &logging("ERROR", true));
+    let arn = start(&server, "failing", "run", &json!({}));
+    ended(&server, &arn);
+    aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap();
+    ended(&server, &arn);
+    support::eventually("both are logged", || logged(&server).len() == 13);
+    let told = logged(&server);
+    let expected = [
+        "ExecutionAborted",
+        "FailStateEntered",
+        "ExecutionFailed",
+        "FailStateEntered",
+        "ExecutionFailed",
+    ];
+    assert_eq!(types(&told[8..]), expected, "{told:#?}");
+    assert_eq!(told[8]["details"]["error"], "E");
+    let counts: Vec<&Value> = told[9..].iter().map(|event| &event["redrive_count"]).collect();
+    assert_eq!(counts, ["0", "0", "1", "1"]);
+}
+
+#[test]
+fn what_was_logged_outlives_the_server_and_is_told_once() {
+    let (server, _folder) = server(&[]);
+    let states = json!({
+        "S": {"Type": "Pass", "Next": "W"}, "W": {"Type": "Wait", "Seconds": 2, "End": true}});
+    let body = json!({"name": "m", "definition": machine(&states, "S").to_string(), "roleArn": ROLE,
+        "loggingConfiguration": logging("ALL", true)});
+    aws(&server, "CreateStateMachine", &body).unwrap();
+    let arn = start(&server, "m", "run", &json!({}));
+    support::eventually("it waits", || types(&logged(&server)).last() == Some(&"WaitStateEntered"));
+    let server = server.kill_and_restart();
+    assert_eq!(ended(&server, &arn)["status"], "SUCCEEDED");
+    let told = logged(&server);
+    let events = history(&server, &arn);
+    assert_eq!(types(&told), types(&events), "all of its history, and none of it twice");
+    let ids: Vec<String> = events.iter().map(|event| event["id"].to_string()).collect();
+    let told: Vec<&str> = told.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(told, ids);
+    let said = server.run(&["logs", "--group", "/nobody"]);
+    assert!(said.code == 3 && said.err.contains("/nobody"), "{said:?}");
+}

@@ -1,7 +1,7 @@
 //! Protocols: who is it, decode, call the node, encode. One module each, all on one port.
 //!
 //! This crate knows HTTP and JSON and nothing of scheduling, stores or runtimes: it sees
-//! [`node::Handle`] and no more. A protocol's own words stay in its module. Start reading at
+//! [`node::Handle`] and no more; log groups of state machines are files of its own. A protocol's own words stay in its module. Start reading at
 //! [`own`], then [`problem`], which holds the one table from errors to statuses.
 //!
 //! Invariants:
@@ -24,10 +24,12 @@ mod sigv4;
 pub mod stepfunctions;
 mod uuid;
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use axum::{Extension, Router};
 use node::Handle;
 use tokio::net::TcpListener;
 
@@ -46,11 +48,12 @@ pub async fn serve(
 
 /// All routes.
 pub fn router(handle: Handle, aws: &stepfunctions::Settings) -> Router {
+    let logs = stepfunctions::Logs::of(&handle, aws);
     Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(prometheus))
-        .merge(own::routes())
-        .merge(stepfunctions::routes(&handle, aws))
+        .merge(own::routes().layer(Extension(Arc::clone(&logs))))
+        .merge(stepfunctions::routes(&handle, aws, &logs))
         .merge(lambda::routes(&handle, aws))
         .merge(nodes::routes(&handle))
         .fallback(problem::no_such_route)

@@ -212,6 +212,14 @@ pub const ASL_DEFINITIONS_KEPT_MAX: usize = 256;
 pub const MAP_RUNS_KNOWN_MAX: usize = 10_000;
 /// Log groups of a tenant.
 pub const LOG_GROUPS_MAX: usize = 10_000;
+/// A file of a log group; a group has two, and the older one goes when the newer one is full.
+pub const LOG_FILE_BYTES: u64 = 8 << 20;
+/// What the log groups of a tenant have on the disk together; the oldest file goes beyond that.
+pub const LOG_GROUPS_BYTES_MAX: u64 = 512 << 20;
+/// What waits to be written to log groups; events beyond that are lost, and counted.
+pub const LOG_GROUPS_BYTES_WAITING_MAX: usize = 16 << 20;
+/// Log events that are told at once.
+pub const LOG_EVENTS_PAGE_MAX: usize = 10_000;
 /// How long after its end an execution of a state machine can be redriven, where AWS's quotas hold.
 pub const REDRIVE_PERIOD: Duration = Duration::from_hours(14 * 24);
 /// How long after its start, where they hold.

@@ -35,8 +35,8 @@ pub use error::{Error, ErrorKind};
 pub use executions::{
     Awaited, Begun, ExecutionCost, ExecutionFilter, ExecutionInfo, ExecutionPrices,
     ExecutionStatus, HistoryEntry, IfExists, Interpreter, Interpreters, NewChild, NewExecution,
-    Run, RunEvent, RunFilter, ServiceCall, ServiceEnd, ServiceReply, Services, Source, TokenAnswer,
-    TokenTaken, Which, states,
+    News, Run, RunEvent, RunFilter, ServiceCall, ServiceEnd, ServiceReply, Services, Source,
+    TokenAnswer, TokenTaken, Which, states,
 };
 pub use handle::Handle;
 pub use nodes::{NodeInfo, NodesStatus};

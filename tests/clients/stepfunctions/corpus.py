@@ -221,8 +221,6 @@ class Case:
             return f"waits {self.case['seconds_hint']} s"
         if self.case.get("trace_stopped"):
             return "its recording is not whole"
-        if self.case["kind"] == "express_async":
-            return "is read from CloudWatch logs"
         if self.case.get("background_worker") and self.case["kind"] != "script" and not self.worker_is_known():
             return "has a background worker that is not known"
         return None
@@ -245,6 +243,8 @@ class Case:
             return next((note for note in notes if note), None)
         if kind == "express_sync":
             return self.express_sync()
+        if kind == "express_async":
+            return self.express_async()
         if kind == "test_state":
             for call in self.case["calls"]:
                 params = dict(call["params"])
@@ -407,6 +407,7 @@ class Case:
                 if field == "status" and expected.get(field) is None:
                     continue
                 self.matcher.check(expected[field], described.get(field), field)
+        self.compare_logs(expected.get("logged_execution_events") or [])
         history = expected.get("history")
         if not history or self.case.get("history_fidelity") == "lossy":
             return None
@@ -422,6 +423,25 @@ class Case:
         except Differs as differs:
             return str(differs)
         return None
+
+    def logged(self):
+        """The events in the log group of the case; none where it has none, or deletes it."""
+        calls = {resource["call"]: resource["params"] for resource in self.case.get("resources") or []
+                 if resource["service"] == "logs"}
+        if "CreateLogGroup" not in calls or "DeleteLogGroup" in calls:
+            return None
+        pages = self.server.logs.get_paginator("filter_log_events")
+        pages = pages.paginate(logGroupName=calls["CreateLogGroup"]["logGroupName"])
+        return [json.loads(event["message"]) for page in pages for event in page["events"]]
+
+    def compare_logs(self, wanted):
+        events = self.logged()
+        if events is None:
+            return
+        if [event["type"] for event in wanted] != [event["type"] for event in events]:
+            raise Differs(f"logged: expected {wanted}, was {events}")
+        for expected, event in zip(wanted, events):
+            self.matcher.check(expected, event, f"logged event {event['id']}")
 
     def compare_history(self, wanted, events):
         if self.case.get("concurrent_history"):
@@ -455,6 +475,22 @@ class Case:
         answer = client.start_sync_execution(**start)
         answer.pop("ResponseMetadata", None)
         self.matcher.check(case["expected"]["response"], answer, "response")
+
+    def express_async(self):
+        client, case = self.server.states, self.case
+        name, expected = case.get("machine_name") or "machine", case["expected"]
+        created = client.create_state_machine(
+            name=name, definition=json.dumps(case["definition"]), type="EXPRESS",
+            loggingConfiguration=case["loggingConfiguration"], roleArn=f"arn:aws:iam::{ACCOUNT}:role/test-sfn-role")
+        client.start_execution(stateMachineArn=created["stateMachineArn"], input=case.get("input_text") or "{}")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            last = (self.logged() or [{}])[-1]
+            if last.get("type") in ("ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"):
+                self.matcher.check(expected["end_event"], last, "last event")
+                return
+            time.sleep(0.02)
+        raise Differs("its end is not in its log group")
 
     def script(self):
         self.log_groups("DeleteLogGroup")

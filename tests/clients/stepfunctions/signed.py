@@ -130,6 +130,55 @@ class Signed(unittest.TestCase):
         wrong = SERVER.client("logs", self.id, "wrong").describe_log_groups
         self.refused(wrong, "InvalidSignatureException", "signature")
 
+    def test_events_of_a_log_group_are_read_by_stream_by_page_and_by_their_words(self):
+        logs, group, states = SERVER.client("logs", self.id, self.secret), "/read", self.states()
+        logs.create_log_group(logGroupName=group)
+        self.assertEqual(logs.filter_log_events(logGroupName=group)["events"], [])
+        self.assertEqual(logs.describe_log_streams(logGroupName=group)["logStreams"], [])
+        destination = {"cloudWatchLogsLogGroup": {
+            "logGroupArn": f"arn:aws:logs:us-east-1:000000000000:log-group:{group}:*"}}
+        machine = states.create_state_machine(
+            name="read", definition=PASS, roleArn=ROLE,
+            loggingConfiguration={"level": "ALL", "includeExecutionData": True, "destinations": [destination]})
+        for number in range(3):
+            states.start_execution(stateMachineArn=machine["stateMachineArn"], input=json.dumps({"number": number}))
+        ends = {"logGroupName": group, "filterPattern": "ExecutionSucceeded"}
+        until = time.monotonic() + 20
+        while len(logs.filter_log_events(**ends)["events"]) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+        streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime")["logStreams"]
+        self.assertEqual(len(streams), 3)
+        name = streams[0]["logStreamName"]
+        self.assertTrue(name.startswith("states/read/"), name)
+        all_of = [json.loads(event["message"])["type"] for event in logs.get_log_events(
+            logGroupName=group, logStreamName=name, startFromHead=True)["events"]]
+        self.assertEqual(all_of, ["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"])
+        page = logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True, limit=3)
+        rest = logs.get_log_events(logGroupName=group, logStreamName=name, nextToken=page["nextForwardToken"])
+        self.assertEqual([len(page["events"]), len(rest["events"])], [3, 1])
+        back = logs.get_log_events(logGroupName=group, logStreamName=name, nextToken=rest["nextBackwardToken"], limit=2)
+        self.assertEqual(back["events"], page["events"][1:])
+        end = logs.get_log_events(logGroupName=group, logStreamName=name, limit=1)["events"]
+        self.assertEqual(json.loads(end[0]["message"])["type"], "ExecutionSucceeded")
+        pages = list(logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group, logStreamNames=[name], PaginationConfig={"PageSize": 3}))
+        self.assertEqual([len(page["events"]) for page in pages], [3, 1])
+
+        def found(pattern, **more):
+            return len(logs.filter_log_events(logGroupName=group, filterPattern=pattern, **more)["events"])
+        self.assertEqual(found('PassStateEntered -"nobody"'), 3)
+        self.assertEqual(found("-PassStateEntered"), 9)
+        self.assertEqual(found('"no such phrase"'), 0)
+        self.assertEqual(found("", startTime=streams[0]["lastEventTimestamp"] + 60_000), 0)
+        self.assertEqual(found("", endTime=streams[0]["firstEventTimestamp"]), 0)
+        self.refused(lambda: found('{ $.type = "x" }'), "InvalidParameterException", "words and quoted phrases")
+        stream = lambda: logs.get_log_events(logGroupName=group, logStreamName="no")  # noqa: E731
+        self.refused(stream, "ResourceNotFoundException", "log stream does not exist")
+        logs.delete_log_group(logGroupName=group)
+        self.refused(lambda: found(""), "ResourceNotFoundException", "log group does not exist")
+        logs.create_log_group(logGroupName=group)
+        self.assertEqual(found(""), 0)
+
     def test_a_wrong_secret_an_unknown_key_and_a_revoked_one_are_refused(self):
         does_not_match = "The request signature we calculated does not match the signature you provided."
         wrong = self.states(secret=self.secret[::-1])

@@ -175,7 +175,7 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
         Some(path) => read(path)?,
         None => File::default(),
     };
-    let aws = aws(&mut args, &mut file)?;
+    let mut aws = aws(&mut args, &mut file)?;
     let machines = args.machines.or(file.machines).unwrap_or(1);
     let shards = args.shards.or(file.shards).unwrap_or(1);
     if machines == 0 || shards == 0 || args.cores.or(file.cores) == Some(0) {
@@ -193,6 +193,7 @@ pub(crate) fn load(mut args: Args) -> anyhow::Result<Config> {
     let record_max = args.record_max.or(size(file.record_max, "record-max")?);
     let memory = args.memory.or(size(file.memory, "memory")?);
     let data = args.data.or(file.data).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
+    aws.logs = Some(data.join("log-groups"));
     let coding = parse_coding(args.swap_coding.or(file.swap_coding).as_deref())?;
     let swap = swap(
         args.swap.or(size(file.swap, "swap")?),

@@ -6,6 +6,7 @@ mod functions;
 mod invocations;
 mod invoke;
 mod ledger;
+mod log_groups;
 mod nodes;
 mod status;
 mod tenants;
@@ -36,6 +37,7 @@ pub(crate) const CREATE_BYTES_MAX: usize = limits::PACKAGE_BYTES_MAX / 3 * 4 + (
         functions::version,
         functions::remove,
         functions::logs,
+        log_groups::events,
         invoke::invoke,
         invocations::list,
         invocations::show,
@@ -92,6 +94,7 @@ pub fn routes() -> Router<Handle> {
         .route("/v1/functions/{name}/versions/{version}", get(functions::version))
         .route("/v1/functions/{name}/logs", get(functions::logs))
         .route("/v1/functions/{name}/invoke", post(invoke::invoke))
+        .route("/v1/log-groups/{name}", get(log_groups::events))
         .route("/v1/invocations", get(invocations::list))
         .route("/v1/invocations/{id}", get(invocations::show))
         .route("/v1/invocations/{id}/logs", get(invocations::logs))

@@ -10,10 +10,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::arn::{self, MachineArn, Qualifier};
 use super::error::AwsError;
+use super::logs::groups;
 use super::page::page;
 use super::params::check_name;
 use super::registry::{Machine, Pin, Resources, Revision, Version, millis, seed, uuid};
-use super::{Answer, Call, Ctx, log_groups, references, seconds, tags, versions};
+use super::{Answer, Call, Ctx, references, seconds, tags, versions};
 
 /// Between two looks whether an execution of a deleted machine still runs.
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
@@ -43,7 +44,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
     call.check_role(&revision.role)?;
     check_definition(&revision.definition, sort)?;
     let ctx = call.ctx();
-    log_groups::check(&ctx, &revision.logging).await?;
+    groups::check(&ctx, &revision.logging).await?;
     let _publishing = call.api.publishing.lock().await;
     let pin = match same(&ctx, &name, &revision, sort).await? {
         Some(pin) => pin,
@@ -128,11 +129,12 @@ pub(super) async fn update(call: &Call<'_>) -> Answer {
         call.check_role(role)?;
     }
     if let Some(logging) = &changes.logging {
-        log_groups::check(&ctx, logging).await?;
+        groups::check(&ctx, logging).await?;
     }
     let after = changes.of(&before.revision);
-    let runs_the_same =
-        after.definition == before.revision.definition && after.role == before.revision.role;
+    let runs_the_same = after.definition == before.revision.definition
+        && after.role == before.revision.role
+        && after.logging == before.revision.logging;
     let pin = match runs_the_same {
         true => after.function,
         false => Some(publish_function(&ctx, &name, sort, &after).await?),
@@ -418,16 +420,20 @@ async fn publish_function(
         },
     };
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut environment = vec![
+        variable(states::ROLE, &revision.role),
+        variable(states::SORT, sort.as_str()),
+        variable(states::NAME, machine),
+    ];
+    if revision.logging.get("level").is_some_and(|level| level != "OFF") {
+        environment.push(variable(states::LOGGING, &revision.logging.to_string()));
+    }
     let new = NewFunction {
         name,
         runtime: Kind::StateMachine.as_str().to_owned(),
         handler: String::new(),
         timeout: None,
-        environment: vec![
-            variable(states::ROLE, &revision.role),
-            variable(states::SORT, sort.as_str()),
-            variable(states::NAME, machine),
-        ],
+        environment,
         description: String::new(),
         package: revision.definition.clone().into(),
         class: None,

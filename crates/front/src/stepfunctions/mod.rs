@@ -10,7 +10,7 @@ mod definitions;
 mod error;
 mod events;
 mod executions;
-mod log_groups;
+pub(crate) mod logs;
 mod machines;
 mod map_runs;
 mod mock_schema;
@@ -28,6 +28,7 @@ mod test_state;
 mod versions;
 mod view;
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ use serde_json::{Map, Value};
 use arn::Place;
 use definitions::Definitions;
 use error::AwsError;
+pub(crate) use logs::Logs;
+use logs::groups;
 use params::Params;
 use registry::Registry;
 use runs::Runs;
@@ -74,6 +77,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// What their roles allow them.
     pub roles: Roles,
+    /// The folder of log groups; without one nothing is kept of them.
+    pub logs: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -85,6 +90,7 @@ impl Default for Settings {
             quotas: Quotas::Aws,
             rules: Vec::new(),
             roles: Roles::default(),
+            logs: None,
         }
     }
 }
@@ -101,6 +107,7 @@ struct Api {
     outside: Outside,
     rules: Vec<Rule>,
     roles: Roles,
+    logs: Arc<Logs>,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
 }
@@ -150,7 +157,7 @@ impl Call<'_> {
 type Answer = Result<Map<String, Value>, AwsError>;
 
 /// The route of all actions.
-pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
+pub(crate) fn routes(handle: &Handle, settings: &Settings, logs: &Arc<Logs>) -> Router<Handle> {
     let api = Arc::new(Api {
         place: Place::new(settings),
         quotas: settings.quotas,
@@ -162,12 +169,13 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings) -> Router<Handle> {
         outside: Outside::new(&settings.outside, &settings.region),
         rules: settings.rules.clone(),
         roles: settings.roles.clone(),
+        logs: Arc::clone(logs),
         publishing: tokio::sync::Mutex::default(),
     });
     handle.open_services(Arc::new(services::Services(Arc::clone(&api))));
     let gate = Gate {
         handle: handle.clone(),
-        service: |headers| match target(headers).starts_with(log_groups::PREFIX) {
+        service: |headers| match target(headers).starts_with(groups::PREFIX) {
             true => "logs",
             false => "states",
         },
@@ -207,7 +215,7 @@ async fn answer(
     body: &[u8],
 ) -> Answer {
     let target = target(headers);
-    let (action, of_logs) = match target.strip_prefix(log_groups::PREFIX) {
+    let (action, of_logs) = match target.strip_prefix(groups::PREFIX) {
         Some(action) => (action, true),
         None => (target.strip_prefix(PREFIX).ok_or_else(AwsError::unknown_operation)?, false),
     };
@@ -216,7 +224,7 @@ async fn answer(
     let (place, registry) = (&api.place, &api.registry);
     let call = Call { api, handle, who, place, registry, params, class };
     if of_logs {
-        return log_groups::dispatch(action, &call).await;
+        return groups::dispatch(action, &call).await;
     }
     dispatch(action, &call).await
 }

@@ -373,6 +373,7 @@ impl Driver {
     /// Does what a step wants, and tells of it.
     fn act(&mut self, facts: &Facts, turn: Turn, mint: &dyn Fn(OpId) -> String) -> Option<End> {
         if let Some(run) = &self.run {
+            self.ctx.api.logs.told(run, &turn.events);
             lock(&run.state).events.extend(turn.events);
         }
         for op in turn.drops {

@@ -6,7 +6,7 @@ use asl::ask::Failed;
 use asl::definition::{Integration, MachineType, Pattern, Resource, Sdk};
 use model::{FailureKind, InvocationId};
 use node::states::{Begun, Origin, Read, Work, Write};
-use node::{Handle, NewChild, ServiceCall, ServiceEnd, ServiceReply};
+use node::{Handle, NewChild, News, ServiceCall, ServiceEnd, ServiceReply};
 use serde_json::{Value, json};
 
 use super::error::AwsError;
@@ -42,6 +42,10 @@ impl node::Services for Services {
 
     fn withdraw(&self, id: InvocationId) {
         self.0.runs.withdraw(id);
+    }
+
+    fn happened(&self, news: News) {
+        self.0.logs.happened(news);
     }
 }
 

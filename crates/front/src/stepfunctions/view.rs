@@ -179,7 +179,9 @@ impl View {
             Kept::Here(run) => Ok(run.progress().events.iter().map(Event::render).collect()),
             Kept::Node(id, ..) => {
                 let events = ctx.handle.run_events(&ctx.who, &Which::Id(*id)).await?;
-                Ok(story(events))
+                let mut story = Story::default();
+                let told = events.into_iter().flat_map(|event| story.tell(event));
+                Ok(told.map(|event| event.render()).collect())
             }
         }
     }
@@ -195,45 +197,60 @@ const fn is_ended(status: ExecutionStatus) -> bool {
 /// The history of an execution from what the node knows of it. Events that the machine itself could
 /// not tell are put in: that somebody stopped or redrove it. After a redrive the machine goes on
 /// from its last suspension, so its numbers begin again there.
-fn story(events: Vec<RunEvent>) -> Vec<Value> {
-    let mut shown = Vec::new();
-    let mut numbers: HashMap<u64, u64> = HashMap::new();
-    let mut last = None;
-    let mut redrives = 0;
-    let aside = |shown: &mut Vec<Value>, at, kind, details| {
-        let id = shown.len() as u64 + 1;
-        shown.push(Event { id, previous: id - 1, at, kind, details }.render());
-    };
-    for event in events {
+#[derive(Default)]
+pub(super) struct Story {
+    told: u64,
+    /// By the machine's numbers.
+    numbers: HashMap<u64, u64>,
+    last: Option<EventKind>,
+    pub(super) redrives: u32,
+}
+
+impl Story {
+    /// What one entry has to tell.
+    pub(super) fn tell(&mut self, event: RunEvent) -> Vec<Event> {
         match event {
             RunEvent::Note(note) => {
-                for event in history::decode(&note) {
-                    let id = shown.len() as u64 + 1;
-                    numbers.insert(event.id, id);
-                    let previous = numbers.get(&event.previous).copied().unwrap_or(0);
-                    last = Some(event.kind);
-                    shown.push(Event { id, previous, ..event }.render());
-                }
+                let events = history::decode(&note).into_iter();
+                return events.map(|event| self.numbered(event)).collect();
             }
             RunEvent::Cancelled { at, reason } => {
                 let (error, cause) = stopped(&reason);
-                last = Some(EventKind::ExecutionAborted);
-                aside(&mut shown, at, EventKind::ExecutionAborted, details(error, cause));
+                return vec![self.aside(at, EventKind::ExecutionAborted, details(error, cause))];
             }
             RunEvent::Redriven { at } => {
-                redrives += 1;
-                last = None;
-                let details = Map::from_iter([("redriveCount".to_owned(), redrives.into())]);
-                aside(&mut shown, at, EventKind::ExecutionRedriven, details);
+                self.redrives += 1;
+                let count = self.redrives.into();
+                let details = Map::from_iter([("redriveCount".to_owned(), count)]);
+                return vec![self.aside(at, EventKind::ExecutionRedriven, details)];
             }
-            RunEvent::Ended { at, failure: Some(failure) } if !last.is_some_and(is_last) => {
+            RunEvent::Ended { at, failure: Some(failure) } if !self.has_ended() => {
                 let (error, cause) = asl::answer::carried(&failure);
-                aside(&mut shown, at, EventKind::ExecutionFailed, details(error, cause));
+                return vec![self.aside(at, EventKind::ExecutionFailed, details(error, cause))];
             }
             RunEvent::Ended { .. } => {}
         }
+        Vec::new()
     }
-    shown
+
+    /// Whether the last event that was told is an end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.last.is_some_and(is_last)
+    }
+
+    fn numbered(&mut self, event: Event) -> Event {
+        self.told += 1;
+        self.numbers.insert(event.id, self.told);
+        self.last = Some(event.kind);
+        let previous = self.numbers.get(&event.previous).copied().unwrap_or(0);
+        Event { id: self.told, previous, ..event }
+    }
+
+    fn aside(&mut self, at: Timestamp, kind: EventKind, details: Map<String, Value>) -> Event {
+        self.told += 1;
+        self.last = Some(kind);
+        Event { id: self.told, previous: self.told - 1, at, kind, details }
+    }
 }
 
 fn details(error: Option<String>, cause: Option<String>) -> Map<String, Value> {
@@ -278,15 +295,9 @@ mod tests {
             note(&[(3, 2, TaskSucceeded)]),
             RunEvent::Cancelled { at: Timestamp(0), reason: r#"{"error":"X"}"#.to_owned() },
         ];
-        let shown: Vec<(u64, u64, String)> = story(events)
-            .iter()
-            .map(|event| {
-                let number = |name: &str| event[name].as_u64().expect("a number");
-                let kind = event["type"].as_str().expect("a text").to_owned();
-                (number("id"), number("previousEventId"), kind)
-            })
-            .collect();
-        let kinds: Vec<&str> = shown.iter().map(|(_, _, kind)| kind.as_str()).collect();
+        let mut story = Story::default();
+        let shown: Vec<Event> = events.into_iter().flat_map(|event| story.tell(event)).collect();
+        let kinds: Vec<&str> = shown.iter().map(|event| event.kind.name()).collect();
         let expected = [
             "ExecutionStarted",
             "TaskScheduled",
@@ -297,7 +308,8 @@ mod tests {
             "ExecutionAborted",
         ];
         assert_eq!(kinds, expected);
-        assert!(shown.iter().zip(1..).all(|((id, ..), number)| *id == number));
-        assert_eq!(shown[5].1, 2, "it follows what it followed before");
+        assert!(shown.iter().zip(1..).all(|(event, number)| event.id == number));
+        assert_eq!(shown[5].previous, 2, "it follows what it followed before");
+        assert!(story.has_ended() && story.redrives == 1);
     }
 }

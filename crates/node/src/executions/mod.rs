@@ -42,7 +42,7 @@ pub(crate) use handle::{Order, stopped};
 pub use interpret::{Interpreter, Interpreters, Source};
 pub use runs::{Run, RunEvent, RunFilter, TokenTaken};
 pub(crate) use services::Desk;
-pub use services::{NewChild, ServiceCall, ServiceEnd, ServiceReply, Services};
+pub use services::{NewChild, News, ServiceCall, ServiceEnd, ServiceReply, Services};
 pub(crate) use slot::{StartResult, Started, What};
 pub(crate) use threads::{Inboxes, Threads};
 pub use types::{

@@ -149,8 +149,20 @@ impl Handle {
     /// `NotFound`, `Storage`.
     pub async fn run_events(&self, who: &Principal, which: &Which) -> Result<Vec<RunEvent>, Error> {
         let id = self.find_execution(who, which).await?.id;
+        let events = self.run_events_from(id, 1).await?;
+        Ok(events.into_iter().map(|(_, event)| event).collect())
+    }
+
+    /// The same from that entry of its history on, each with its number.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn run_events_from(
+        &self,
+        id: ExecutionId,
+        mut from: u64,
+    ) -> Result<Vec<(u64, RunEvent)>, Error> {
         let mut events = Vec::new();
-        let mut from = 1;
         loop {
             let query = HistoryQuery { order: HistoryOrder::From(from), limit: limits::PAGE_MAX };
             let rows = self.read(move |store| store.history(id, &query)).await?;
@@ -158,18 +170,15 @@ impl Handle {
             let is_last = rows.len() < limits::PAGE_MAX;
             from = last.seq + 1;
             for row in &rows {
-                let Record { at, event, .. } = types::record(row)?;
-                match event {
-                    Event::Note(note) => {
-                        events.push(RunEvent::Note(self.inner.load_payload(&note).await?));
-                    }
-                    Event::Cancelled { reason } => events.push(RunEvent::Cancelled { at, reason }),
-                    Event::Redriven { .. } => events.push(RunEvent::Redriven { at }),
-                    Event::Ended { outcome } => {
-                        events.push(RunEvent::Ended { at, failure: outcome.err() });
-                    }
-                    _ => {}
-                }
+                let Record { seq, at, event, .. } = types::record(row)?;
+                let event = match event {
+                    Event::Note(note) => RunEvent::Note(self.inner.load_payload(&note).await?),
+                    Event::Cancelled { reason } => RunEvent::Cancelled { at, reason },
+                    Event::Redriven { .. } => RunEvent::Redriven { at },
+                    Event::Ended { outcome } => RunEvent::Ended { at, failure: outcome.err() },
+                    _ => continue,
+                };
+                events.push((seq, event));
             }
             if is_last {
                 return Ok(events);

@@ -35,6 +35,20 @@ pub trait Services: Send + Sync {
 
     /// Nobody waits for that call any more.
     fn withdraw(&self, id: InvocationId);
+
+    /// Something happened in an execution of a machine that logs. Must not wait.
+    fn happened(&self, news: News);
+}
+
+/// Something happened in an execution, and is in the store.
+#[derive(Clone, Debug)]
+pub struct News {
+    /// In which.
+    pub execution: ExecutionId,
+    /// Whose that is.
+    pub tenant: TenantName,
+    /// The number of the first entry of its history that is new.
+    pub first: u64,
 }
 
 /// One call.
@@ -144,6 +158,12 @@ impl Desk {
         }
         if let Some(services) = &*self.services.borrow() {
             services.withdraw(id);
+        }
+    }
+
+    pub(crate) fn happened(&self, news: News) {
+        if let Some(services) = &*self.services.borrow() {
+            services.happened(news);
         }
     }
 

@@ -10,7 +10,7 @@ use store::{Committed, ExecutionCommit, HistoryRow, Revision, RowChange};
 use super::payloads::StepPayloads;
 use super::slot::{Hot, Slot, StartResult, Waiting, What, Writing};
 use super::tenure::moves;
-use super::{Ack, COMMIT_RETRY, Executions, FOLLOW_LAG_MAX, Start, committer, types};
+use super::{Ack, COMMIT_RETRY, Executions, FOLLOW_LAG_MAX, News, Start, committer, types};
 use crate::error::{Error, ErrorKind};
 use crate::inner::storage;
 
@@ -356,6 +356,12 @@ impl Executions {
             }
         }
         if let Some(Slot::Hot(hot)) = self.slots.remove(&id) {
+            if let Some(first) = writing.history.first()
+                && hot.orchestrator.as_ref().is_some_and(|machine| machine.is_followed())
+            {
+                let tenant = hot.execution.birth().tenant.clone();
+                self.inner.services.happened(News { execution: id, tenant, first: first.seq });
+            }
             for effect in writing.effects {
                 self.act(id, &hot, effect);
             }

@@ -36,6 +36,8 @@ pub use work::{Child, MapRunChange, Read, Work, Write, WriteItem, change_signal}
 pub const ROLE: &str = "STATE_MACHINE_ROLE";
 /// Variable of a state machine's environment: `STANDARD` or `EXPRESS`.
 pub const SORT: &str = "STATE_MACHINE_TYPE";
+/// Variable of a state machine's environment: its logging configuration, where it logs.
+pub const LOGGING: &str = "STATE_MACHINE_LOGGING";
 /// Variable of a state machine's environment: its name, where that cannot name a function.
 pub const NAME: &str = "STATE_MACHINE_NAME";
 
@@ -71,6 +73,7 @@ struct StateMachine {
     definition: Arc<Definition>,
     name: String,
     role: String,
+    is_followed: bool,
     place: Place,
     settings: Settings,
     roles: Arc<Roles>,
@@ -78,7 +81,7 @@ struct StateMachine {
 }
 
 impl StateMachines {
-    /// An interpreter whose machines are there and may do what those roles allow.
+    /// An interpreter whose machines are there, may do what those roles allow and have those test cases.
     #[must_use]
     pub fn new(place: Place, quotas: Quotas, payload_bytes_max: usize, roles: Roles) -> Self {
         let settings = Settings { region: place.region.clone(), ..Settings::default() };
@@ -123,6 +126,7 @@ impl Interpreter for StateMachines {
             definition: Arc::new(definition),
             name: variable(NAME).unwrap_or_else(|| source.function.to_string()),
             role,
+            is_followed: variable(LOGGING).is_some(),
             place: self.place.clone(),
             settings: self.settings.clone(),
             roles: Arc::clone(&self.roles),
@@ -185,7 +189,7 @@ mod tests {
     #[test]
     fn a_definition_is_refused_with_all_its_problems_and_places() {
         let place = Place { account: "000000000000".into(), region: "us-east-1".into() };
-        let interpreter = StateMachines::new(place, Quotas::Aws, 0, Roles::default());
+        let interpreter = StateMachines::new(place, Quotas::Aws, 0, Default::default());
         let function = "m".parse().expect("a name");
         let parse = |definition: &str, environment: &[(String, String)]| {
             let definition = definition.as_bytes();

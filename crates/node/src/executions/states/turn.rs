@@ -92,6 +92,10 @@ impl Orchestrator for StateMachine {
             }
         }
     }
+
+    fn is_followed(&self) -> bool {
+        self.is_followed
+    }
 }
 
 impl StateMachine {
