@@ -145,6 +145,10 @@ pub(crate) struct Args {
     /// 1,000,000 events) [default: aws]
     #[arg(long, env = "FERMATA_STATES_QUOTAS", value_name = "WORD")]
     states_quotas: Option<String>,
+    /// Test cases of state machines, in the form of Step Functions Local's MockConfigFile.json: an execution
+    /// started as `ARN#CASE` has the case's answers in place of the work of its Task states [default: none]
+    #[arg(long, env = "FERMATA_STATES_MOCKS", value_name = "FILE")]
+    states_mocks: Option<PathBuf>,
     /// For development: loopback only, one tenant, any credentials or none
     #[arg(long, env = "FERMATA_DEV")]
     dev: bool,

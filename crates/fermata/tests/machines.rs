@@ -1041,3 +1041,91 @@ fn what_was_logged_outlives_the_server_and_is_told_once() {
     let said = server.run(&["logs", "--group", "/nobody"]);
     assert!(said.code == 3 && said.err.contains("/nobody"), "{said:?}");
 }
+
+const MOCKS: &str = r#"{
+    "StateMachines": {"m": {"TestCases": {
+        "Happy": {"Call": "fine", "Wait": "told", "Sync": "ended"},
+        "Retried": {"Call": "late", "Wait": "told", "Sync": "ended"},
+        "Sad": {"Call": "never"},
+        "Real": {"Wait": "told", "Sync": "ended"}
+    }}, "quick": {"TestCases": {"Happy": {"Call": "fine"}}}, "many": {"TestCases": {"Happy": {"Call": "fine"}}}},
+    "MockedResponses": {
+        "fine": {"0": {"Return": {"mocked": 1}}},
+        "late": {"0-1": {"Throw": {"Error": "Busy", "Cause": "later"}}, "2": {"Return": {"mocked": 2}}},
+        "never": {"0-9": {"Throw": {"Error": "Gone", "Cause": "for good"}}},
+        "told": {"0": {"Return": "told"}},
+        "ended": {"0": {"Return": {"Output": "{}"}}}
+    }
+}"#;
+
+#[test]
+fn a_test_case_stands_in_for_the_work_of_the_states_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mocks = file(folder.path(), "MockConfigFile.json", MOCKS);
+    let server = Server::dev(&["--states-mocks", &mocks]);
+    server.ok(&["deploy", &file(folder.path(), "echo.py", ECHO)]);
+    let mut call = task(&format!("{FUNCTION}echo"), "Wait");
+    call["Retry"] = json!([{"ErrorEquals": ["Busy"], "IntervalSeconds": 1, "MaxAttempts": 3}]);
+    call["ResultPath"] = "$.called".into();
+    let mut wait = task("arn:aws:states:::sqs:sendMessage.waitForTaskToken", "Sync");
+    wait["Parameters"] = json!({"QueueUrl": "q", "MessageBody.$": "$$.Task.Token"});
+    wait["ResultPath"] = "$.waited".into();
+    let mut sync = task("arn:aws:states:::states:startExecution.sync", "");
+    sync["Parameters"] = json!({"StateMachineArn": format!("{MACHINE}nobody")});
+    sync["ResultPath"] = Value::Null;
+    let states = json!({"Call": call, "Wait": wait, "Sync": sync});
+    create(&server, "m", &machine(&states, "Call"));
+    let run =
+        |case: &str| ended(&server, &start(&server, &format!("m#{case}"), case, &json!({"a": 0})));
+    for (case, called) in [
+        ("Happy", json!({"mocked": 1})),
+        ("Retried", json!({"mocked": 2})),
+        ("Real", json!({"a": 0})),
+    ] {
+        let done = run(case);
+        let output: Value = serde_json::from_str(done["output"].as_str().unwrap()).unwrap();
+        assert_eq!(output, json!({"a": 0, "called": called, "waited": "told"}), "{case}");
+        assert_eq!(done["stateMachineArn"], format!("{MACHINE}m"));
+    }
+    let events =
+        history(&server, &format!("{}Happy", MACHINE.replace("stateMachine:", "execution:m:")));
+    let of_wait = ["TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded"];
+    let told = kinds(&events);
+    assert!(told.windows(4).any(|four| four == of_wait), "{told:?}");
+    let sad = run("Sad");
+    assert_eq!((&sad["error"], &sad["cause"]), (&json!("Gone"), &json!("for good")), "{sad:#}");
+
+    let refused = |name: &str| {
+        let body = json!({"stateMachineArn": format!("{MACHINE}{name}"), "input": "{}"});
+        aws(&server, "StartExecution", &body).unwrap_err()["message"].to_string()
+    };
+    assert!(refused("m#Unknown").contains("Unknown"));
+    assert!(refused("nobody#Happy").contains("Happy"));
+
+    let one = json!({"Call": task(&format!("{FUNCTION}nobody"), "")});
+    let body = json!({"name": "quick", "type": "EXPRESS", "roleArn": ROLE,
+        "definition": machine(&one, "Call").to_string()});
+    aws(&server, "CreateStateMachine", &body).unwrap();
+    let body = json!({"stateMachineArn": format!("{MACHINE}quick#Happy"), "input": "{}"});
+    let done = aws(&server, "StartSyncExecution", &body).unwrap();
+    assert_eq!(done["output"], "{\"mocked\":1}", "{done:#}");
+
+    // Children of a map run have the case of its execution.
+    let mut processor = machine(&one, "Call");
+    processor["ProcessorConfig"] = json!({"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"});
+    let map = json!({"M": {"Type": "Map", "ItemProcessor": processor, "End": true}});
+    create(&server, "many", &machine(&map, "M"));
+    let done = ended(&server, &start(&server, "many#Happy", "run", &json!([1, 2])));
+    assert_eq!(done["output"], "[{\"mocked\":1},{\"mocked\":1}]", "{done:#}");
+}
+
+#[test]
+fn a_server_with_a_wrong_file_of_test_cases_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = file(folder.path(), "mocks.json", &MOCKS.replace("\"fine\": {", "\"good\": {"));
+    let said = support::fermata(&["serve", "--dev", "--states-mocks", &wrong]);
+    assert!(
+        said.code != 0 && said.err.contains("there are no MockedResponses \"fine\""),
+        "{said:?}"
+    );
+}

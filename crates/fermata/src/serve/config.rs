@@ -13,7 +13,7 @@ use figment::providers::{Format, Toml};
 use model::{
     Amount, Bytes64, MemoryPrice, Price, PriceClass, PriceList, amount::PICO_PER_MICRO, limits,
 };
-use node::states::Quotas;
+use node::states::{Mocks, Quotas};
 use runtime::swap::{Coding, SwapOptions};
 use serde::Deserialize;
 use store::Address;
@@ -104,6 +104,7 @@ struct File {
     event_rules: BTreeMap<String, rules::Rule>,
     roles: BTreeMap<String, roles::Role>,
     states_quotas: Option<String>,
+    states_mocks: Option<PathBuf>,
     /// µ¢ per CPU second, by class name.
     classes: Option<BTreeMap<String, Decimal>>,
     /// µ¢ per GiB-second.
@@ -272,6 +273,10 @@ fn aws(args: &mut Args, file: &mut File) -> anyhow::Result<front::stepfunctions:
     let region = args.aws_region.take().or_else(|| file.aws_region.take());
     let wanted = args.states_quotas.take().or_else(|| file.states_quotas.take());
     aws.quotas = quotas(wanted.as_deref())?;
+    if let Some(path) = args.states_mocks.take().or_else(|| file.states_mocks.take()) {
+        let read = || Mocks::parse(&std::fs::read_to_string(&path)?).map_err(anyhow::Error::msg);
+        aws.mocks = read().with_context(|| format!("read the test cases in {}", path.display()))?;
+    }
     aws.account = account.unwrap_or(aws.account);
     aws.region = region.unwrap_or(aws.region);
     aws.outside = outside::Outside {

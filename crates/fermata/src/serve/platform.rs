@@ -90,8 +90,8 @@ pub(crate) fn start(
         region: config.aws.region.clone(),
     };
     let (quotas, payload_max) = (config.aws.quotas, config.payload_bytes_max);
-    let roles = config.aws.roles.clone();
-    let machines = node::states::StateMachines::new(place, quotas, payload_max, roles);
+    let tasks = (config.aws.roles.clone(), config.aws.mocks.clone());
+    let machines = node::states::StateMachines::new(place, quotas, payload_max, tasks);
     let interpreters = Interpreters::new().with(Box::new(machines));
     let parts = Parts { store, wasm, process, interpreters, observer };
     let node = Node::start(&settings, parts).context("start the node")?;

@@ -50,6 +50,8 @@ pub(super) struct Ready {
     version: Option<u32>,
     alias: Option<String>,
     trace: Option<String>,
+    /// The test case whose answers it is to have.
+    case: Option<String>,
     /// When the machine was made: executions of an earlier one gave up their names.
     machine_made: Timestamp,
 }
@@ -96,6 +98,7 @@ impl Ready {
             alias: self.alias.clone(),
             version: self.version,
             trace: self.trace.clone(),
+            case: self.case.clone(),
             ..Origin::default()
         }
     }
@@ -103,8 +106,19 @@ impl Ready {
 
 /// Finds the machine and makes an execution of it ready.
 pub(super) async fn ready(ctx: &Ctx, wanted: &Wanted) -> Result<Ready, AwsError> {
-    let MachineArn { name: machine_name, qualifier } = arn::machine(&wanted.arn)?;
-    let Found { machine, revision, version, .. } = machines::find_in(ctx, &wanted.arn).await?;
+    let (arn, case) = match wanted.arn.split_once('#') {
+        Some((arn, case)) if !ctx.api.mocks.is_empty() => (arn, Some(case)),
+        _ => (&*wanted.arn, None),
+    };
+    let MachineArn { name: machine_name, qualifier } = arn::machine(arn)?;
+    if let Some(case) = case.filter(|case| !ctx.api.mocks.has(&machine_name, case)) {
+        let message = format!(
+            "Invalid test case '{case}': the file of --states-mocks has none of that name for the state machine \
+             '{machine_name}'"
+        );
+        return Err(AwsError::validation(message));
+    }
+    let Found { machine, revision, version, .. } = machines::find_in(ctx, arn).await?;
     let sort = sort_of(&machine);
     let name = match &wanted.name {
         Some(name) => {
@@ -138,6 +152,7 @@ pub(super) async fn ready(ctx: &Ctx, wanted: &Wanted) -> Result<Ready, AwsError>
         version,
         alias,
         trace: wanted.trace.clone(),
+        case: case.map(str::to_owned),
         machine_made: Timestamp::from_millis(machine.created),
     })
 }
@@ -159,7 +174,7 @@ async fn begin(ctx: &Ctx, wanted: &Wanted) -> Result<View, AwsError> {
 
 /// Begins an EXPRESS execution.
 fn begin_here(ctx: &Ctx, ready: Ready) -> Result<Arc<Run>, AwsError> {
-    let Ready { machine_name, name, sort, input, revision, version, alias, .. } = ready;
+    let Ready { machine_name, name, sort, input, revision, version, alias, case, .. } = ready;
     let definition = ctx.api.definitions.read(&revision.definition, sort)?;
     let place = &ctx.api.place;
     let execution_arn = place.express(&machine_name, &format!("{name}:{}", registry::uuid()?));
@@ -172,7 +187,7 @@ fn begin_here(ctx: &Ctx, ready: Ready) -> Result<Arc<Run>, AwsError> {
         machine_arn: place.machine(&machine_name),
         machine_name,
     };
-    let begin = Begin { facts, sort, revision, definition, input, version, alias };
+    let begin = Begin { facts, sort, revision, definition, input, version, alias, case };
     ctx.api.runs.begin(ctx, begin).or_else(Ok)
 }
 

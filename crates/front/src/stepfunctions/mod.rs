@@ -38,7 +38,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use axum::{Extension, Router};
-use node::states::{Quotas, Roles};
+use node::states::{Mocks, Quotas, Roles};
 use node::{Handle, Principal};
 use serde_json::{Map, Value};
 
@@ -63,7 +63,7 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 
 /// Where this node's resources are said to be: part of every ARN.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Twelve digits.
     pub account: String,
@@ -77,6 +77,8 @@ pub struct Settings {
     pub rules: Vec<Rule>,
     /// What their roles allow them.
     pub roles: Roles,
+    /// Their test cases.
+    pub mocks: Mocks,
     /// The folder of log groups; without one nothing is kept of them.
     pub logs: Option<PathBuf>,
 }
@@ -90,6 +92,7 @@ impl Default for Settings {
             quotas: Quotas::Aws,
             rules: Vec::new(),
             roles: Roles::default(),
+            mocks: Mocks::default(),
             logs: None,
         }
     }
@@ -107,6 +110,7 @@ struct Api {
     outside: Outside,
     rules: Vec<Rule>,
     roles: Roles,
+    mocks: Mocks,
     logs: Arc<Logs>,
     /// Held while machines and their functions are made or removed together.
     publishing: tokio::sync::Mutex<()>,
@@ -169,6 +173,7 @@ pub(crate) fn routes(handle: &Handle, settings: &Settings, logs: &Arc<Logs>) -> 
         outside: Outside::new(&settings.outside, &settings.region),
         rules: settings.rules.clone(),
         roles: settings.roles.clone(),
+        mocks: settings.mocks.clone(),
         logs: Arc::clone(logs),
         publishing: tokio::sync::Mutex::default(),
     });

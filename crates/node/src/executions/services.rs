@@ -246,7 +246,7 @@ impl Scene {
                 return Ok(ServiceEnd::Failed(failure));
             }
         };
-        let Child { map_run, machine, name, chart, index, input } = child;
+        let Child { map_run, machine, name, chart, index, case, input } = child;
         let row_name = format!("{machine}:{name}");
         let mut origin = Origin {
             name: Some(name),
@@ -254,6 +254,7 @@ impl Scene {
             chart,
             map_run: Some(map_run),
             index,
+            case,
             ..Origin::default()
         };
         let mut replaces = None;

@@ -1,5 +1,6 @@
 //! What a machine asks for, as asks of its execution.
 
+use asl::Document;
 use asl::ask::{Ask as Wanted, ChildAsk, ChildResult, Failed, Input, ReadAsk, TaskAsk, WriteAsk};
 use asl::definition::{Integration, MachineType, Pattern};
 use asl::machine::Purpose;
@@ -8,6 +9,7 @@ use model::{FunctionName, limits};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Origin;
 use super::turn::{Slot, Under};
 use super::work::{Child, Read, Work, Write, WriteItem};
 use crate::executions::services;
@@ -17,8 +19,8 @@ pub(super) const FUNCTION: &str = "function";
 pub(super) const QUEUED: &str = "queued";
 
 impl Under<'_> {
-    /// Asks for it; gives what it ends with, where that is known at once.
-    pub(super) fn ask(&mut self, op: OpId, wanted: Wanted) -> Option<Input> {
+    /// Asks for it; gives what comes of it, where that is known at once.
+    pub(super) fn ask(&mut self, op: OpId, wanted: Wanted) -> Vec<Input> {
         match wanted {
             Wanted::Timer { at } => {
                 // A worker's signs of life are watched with its token.
@@ -29,22 +31,32 @@ impl Under<'_> {
                 if !watched {
                     self.asks.push((Slot::Work.of(op), Ask::Timer { at }));
                 }
-                None
             }
-            Wanted::Task(task) => self.task(op, *task),
-            Wanted::Child(child) => {
-                self.child(op, *child);
-                None
+            Wanted::Task(task) => {
+                return match self.mocked(&task) {
+                    Some(reply) => of_mock(op, &task, reply),
+                    None => self.task(op, *task).into_iter().collect(),
+                };
             }
-            Wanted::Read(read) => {
-                self.service(op, "read", &read_of(*read));
-                None
-            }
-            Wanted::Write(write) => {
-                self.service(op, "write", &write_of(*write));
-                None
-            }
+            Wanted::Child(child) => self.child(op, *child),
+            Wanted::Read(read) => self.service(op, "read", &read_of(*read)),
+            Wanted::Write(write) => self.service(op, "write", &write_of(*write)),
         }
+        Vec::new()
+    }
+
+    /// What stands in for the work of a task, in the test case that the execution has.
+    fn mocked(&self, task: &TaskAsk) -> Option<Result<Document, Failed>> {
+        let case = self.case()?;
+        let machine = &self.run.machine.facts().machine_name;
+        self.of.mocks.reply(machine, &case, &task.state, task.attempt)
+    }
+
+    fn case(&self) -> Option<String> {
+        if self.of.mocks.is_empty() {
+            return None;
+        }
+        Origin::read(&self.turn.birth.origin).case
     }
 
     fn waits_for_token(&self, task: OpId) -> bool {
@@ -153,6 +165,7 @@ impl Under<'_> {
             name: self.random.uuid(),
             chart: chart.0,
             index: Some(index),
+            case: self.case(),
             input: input.text().to_owned(),
         };
         self.service(op, services::CHILD, &child);
@@ -170,6 +183,18 @@ impl Under<'_> {
         let ask = Ask::Invoke { function, class: None, payload, mode: InvokeMode::Wait };
         self.asks.push((Slot::Work.of(op), ask));
     }
+}
+
+/// What a state hears where an answer stands in for its work.
+fn of_mock(op: OpId, task: &TaskAsk, reply: Result<Document, Failed>) -> Vec<Input> {
+    let mut heard = Vec::new();
+    if let (Ok(answer), Pattern::Sync | Pattern::Sync2 | Pattern::Callback) =
+        (&reply, task.resource.pattern())
+    {
+        heard.push(Input::TaskSubmitted(op, answer.clone()));
+    }
+    heard.push(Input::TaskEnded(op, reply));
+    heard
 }
 
 fn read_of(read: ReadAsk) -> Read {

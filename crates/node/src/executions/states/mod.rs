@@ -10,6 +10,7 @@ mod asks;
 mod cache;
 mod jobs;
 mod map_runs;
+mod mocks;
 mod origin;
 #[cfg(test)]
 mod redriven;
@@ -28,6 +29,7 @@ use super::interpret::{Interpreter, Source};
 use cache::Cache;
 
 pub use answers::{Begun, end_of, stopped};
+pub use mocks::Mocks;
 pub use origin::Origin;
 pub use roles::{Permission, Role, Roles, name as role_name};
 pub use work::{Child, MapRunChange, Read, Work, Write, WriteItem, change_signal};
@@ -65,6 +67,7 @@ pub struct StateMachines {
     place: Place,
     settings: Settings,
     roles: Arc<Roles>,
+    mocks: Arc<Mocks>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -77,13 +80,19 @@ struct StateMachine {
     place: Place,
     settings: Settings,
     roles: Arc<Roles>,
+    mocks: Arc<Mocks>,
     cache: Arc<Mutex<Cache>>,
 }
 
 impl StateMachines {
     /// An interpreter whose machines are there, may do what those roles allow and have those test cases.
     #[must_use]
-    pub fn new(place: Place, quotas: Quotas, payload_bytes_max: usize, roles: Roles) -> Self {
+    pub fn new(
+        place: Place,
+        quotas: Quotas,
+        payload_bytes_max: usize,
+        (roles, mocks): (Roles, Mocks),
+    ) -> Self {
         let settings = Settings { region: place.region.clone(), ..Settings::default() };
         let settings = match quotas {
             Quotas::Aws => settings,
@@ -94,7 +103,8 @@ impl StateMachines {
                 ..settings
             },
         };
-        Self { place, settings, roles: Arc::new(roles), cache: Arc::default() }
+        let (roles, mocks) = (Arc::new(roles), Arc::new(mocks));
+        Self { place, settings, roles, mocks, cache: Arc::default() }
     }
 }
 
@@ -130,6 +140,7 @@ impl Interpreter for StateMachines {
             place: self.place.clone(),
             settings: self.settings.clone(),
             roles: Arc::clone(&self.roles),
+            mocks: Arc::clone(&self.mocks),
             cache: Arc::clone(&self.cache),
         }))
     }

@@ -37,6 +37,9 @@ pub struct Origin {
     /// When the first of these began, in nanoseconds of the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_began: Option<u64>,
+    /// The test case whose answers it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// The trace that it is part of, as who started it wrote that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,

@@ -9,7 +9,7 @@ use engine::{
 use model::suspend::{OpId, Resolution};
 use model::{ClassId, ExecutionId, Failure, FailureKind, Timestamp, Version};
 
-use super::{Place, Quotas, Roles, StateMachines};
+use super::{Place, Quotas, StateMachines};
 use crate::executions::{Interpreter, Source};
 
 /// Keeps everything inline.
@@ -44,7 +44,7 @@ impl Run {
         let function = "machine".parse().unwrap();
         let source =
             Source { definition: definition.as_bytes(), function: &function, environment: &[] };
-        let machines = StateMachines::new(place, Quotas::Aws, 0, Roles::default());
+        let machines = StateMachines::new(place, Quotas::Aws, 0, Default::default());
         let orchestrator = machines.parse(&source).unwrap();
         let birth = Birth {
             id: ExecutionId(1),

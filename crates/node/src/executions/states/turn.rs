@@ -209,7 +209,7 @@ impl Under<'_> {
         for op in drops {
             self.drop_op(op);
         }
-        asks.into_iter().filter_map(|(op, ask)| self.ask(op, ask)).collect()
+        asks.into_iter().flat_map(|(op, ask)| self.ask(op, ask)).collect()
     }
 
     /// An ask of the machine has ended, or is no longer wanted.

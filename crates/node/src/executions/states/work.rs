@@ -114,6 +114,9 @@ pub struct Child {
     /// Which of the run's children it is.
     #[serde(default)]
     pub index: Option<u64>,
+    /// The test case that the execution has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// Its input, a JSON text.
     pub input: String,
 }
