@@ -41,8 +41,7 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
         role,
         function: None,
     };
-    call.check_role(&revision.role)?;
-    check_definition(&revision.definition, sort)?;
+    check_revision(call, &revision, sort)?;
     let ctx = call.ctx();
     groups::check(&ctx, &revision.logging).await?;
     let _publishing = call.api.publishing.lock().await;
@@ -89,6 +88,11 @@ pub(super) async fn create(call: &Call<'_>) -> Answer {
             .insert("stateMachineVersionArn".to_owned(), call.place.version(&name, version).into());
     }
     Ok(answer)
+}
+
+fn check_revision(call: &Call<'_>, revision: &Revision, sort: MachineType) -> Result<(), AwsError> {
+    call.check_role(&revision.role)?;
+    check_definition(&revision.definition, sort)
 }
 
 /// Whether the request for a machine is that for one which is there: it has the same answer then, whatever

@@ -35,7 +35,7 @@ impl Under<'_> {
             Wanted::Task(task) => {
                 return match self.mocked(&task) {
                     Some(reply) => of_mock(op, &task, reply),
-                    None => self.task(op, *task).into_iter().collect(),
+                    None => self.task(op, &task).into_iter().collect(),
                 };
             }
             Wanted::Child(child) => self.child(op, *child),
@@ -66,8 +66,8 @@ impl Under<'_> {
         }
     }
 
-    fn task(&mut self, op: OpId, task: TaskAsk) -> Option<Input> {
-        let role = match self.role_of(&task) {
+    fn task(&mut self, op: OpId, task: &TaskAsk) -> Option<Input> {
+        let role = match self.role_of(task) {
             Ok(role) => role,
             Err(failed) => return Some(Input::TaskEnded(op, Err(failed))),
         };
