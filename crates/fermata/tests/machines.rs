@@ -1021,6 +1021,36 @@ fn events_of_executions_are_in_the_log_group_of_their_machine() {
 }
 
 #[test]
+fn each_event_is_logged_once_and_in_order_however_fast_they_come() {
+    let (server, _folder) = server(&[]);
+    create(&server, "pass", &machine(&json!({"P": {"Type": "Pass", "End": true}}), "P"));
+    let states: serde_json::Map<String, Value> = (0..8)
+        .map(|number| {
+            let next = if number == 7 { String::new() } else { format!("S{}", number + 1) };
+            (format!("S{number}"), task(&format!("{FUNCTION}pass"), &next))
+        })
+        .collect();
+    let body = json!({"name": "chain", "definition": machine(&states.into(), "S0").to_string(),
+        "roleArn": ROLE, "loggingConfiguration": logging("ALL", false)});
+    aws(&server, "CreateStateMachine", &body).unwrap();
+    let runs: Vec<String> =
+        (0..6).map(|run| start(&server, "chain", &format!("run-{run}"), &json!({}))).collect();
+    for arn in &runs {
+        assert_eq!(ended(&server, arn)["status"], "SUCCEEDED");
+    }
+    let told = logged(&server);
+    for arn in &runs {
+        let ids: Vec<u64> = told
+            .iter()
+            .filter(|event| event["execution_arn"] == arn.as_str())
+            .map(|event| event["id"].as_str().unwrap().parse().unwrap())
+            .collect();
+        let all: Vec<u64> = (1..=history(&server, arn).len() as u64).collect();
+        assert_eq!(ids, all, "{arn}");
+    }
+}
+
+#[test]
 fn what_was_logged_outlives_the_server_and_is_told_once() {
     let (server, _folder) = server(&[]);
     let states = json!({

@@ -43,17 +43,23 @@ pub async fn serve(
     aws: stepfunctions::Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
-    connection::serve(listener, router(handle, &aws), Patience::LIMITS, stop).await;
+    let logs = stepfunctions::Logs::of(&handle, &aws);
+    let router = routes(handle, &aws, &logs);
+    connection::serve(listener, router, Patience::LIMITS, stop).await;
+    logs.settle().await;
 }
 
 /// All routes.
-pub fn router(handle: Handle, aws: &stepfunctions::Settings) -> Router {
-    let logs = stepfunctions::Logs::of(&handle, aws);
+fn routes(
+    handle: Handle,
+    aws: &stepfunctions::Settings,
+    logs: &Arc<stepfunctions::Logs>,
+) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(prometheus))
-        .merge(own::routes().layer(Extension(Arc::clone(&logs))))
-        .merge(stepfunctions::routes(&handle, aws, &logs))
+        .merge(own::routes().layer(Extension(Arc::clone(logs))))
+        .merge(stepfunctions::routes(&handle, aws, logs))
         .merge(lambda::routes(&handle, aws))
         .merge(nodes::routes(&handle))
         .fallback(problem::no_such_route)

@@ -200,7 +200,7 @@ const fn is_ended(status: ExecutionStatus) -> bool {
 #[derive(Default)]
 pub(super) struct Story {
     told: u64,
-    /// By the machine's numbers.
+    /// By the machine's numbers, where those are others.
     numbers: HashMap<u64, u64>,
     last: Option<EventKind>,
     pub(super) redrives: u32,
@@ -240,9 +240,11 @@ impl Story {
 
     fn numbered(&mut self, event: Event) -> Event {
         self.told += 1;
-        self.numbers.insert(event.id, self.told);
+        if event.id != self.told {
+            self.numbers.insert(event.id, self.told);
+        }
         self.last = Some(event.kind);
-        let previous = self.numbers.get(&event.previous).copied().unwrap_or(0);
+        let previous = self.numbers.get(&event.previous).copied().unwrap_or(event.previous);
         Event { id: self.told, previous, ..event }
     }
 

@@ -1,5 +1,6 @@
 //! Log groups as files: one in JSON lines for each, and the one before it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -27,11 +28,13 @@ pub(crate) struct Line {
 #[derive(Clone)]
 pub(super) struct Files {
     folder: Option<PathBuf>,
-    /// One at a time reads or writes.
-    turn: Arc<Mutex<()>>,
+    /// One at a time reads or writes. What was written for each tenant since its bytes were counted.
+    turn: Arc<Mutex<Written>>,
     file_bytes: u64,
     bytes_max: u64,
 }
+
+type Written = BTreeMap<TenantName, u64>;
 
 /// Characters of a group's name that its file is named by; a longer one is told apart by its hash.
 const NAME_MAX: usize = 150;
@@ -44,14 +47,15 @@ impl Files {
 
     /// Appends events. What cannot be written is lost, and the operator's log says so.
     pub(super) async fn write(&self, entries: Vec<Entry>) {
-        self.run(move |files, folder| {
+        self.run(move |files, folder, written| {
             let mut left = entries.as_slice();
             while let Some(first) = left.first() {
                 let same =
                     |entry: &&Entry| entry.tenant == first.tenant && entry.group == first.group;
                 let (these, others) = left.split_at(left.iter().take_while(same).count());
                 left = others;
-                if let Err(error) = files.append(folder, these) {
+                let written = written.entry(first.tenant.clone()).or_default();
+                if let Err(error) = files.append(folder, these, written) {
                     let group = &first.group;
                     tracing::warn!(%error, group, "events of a log group are lost");
                 }
@@ -60,7 +64,7 @@ impl Files {
         .await;
     }
 
-    fn append(&self, folder: &Path, entries: &[Entry]) -> io::Result<()> {
+    fn append(&self, folder: &Path, entries: &[Entry], written: &mut u64) -> io::Result<()> {
         let Some(first) = entries.first() else { return Ok(()) };
         let place = Place::of(folder, &first.tenant, &first.group);
         fs::create_dir_all(&place.folder)?;
@@ -81,12 +85,16 @@ impl Files {
             line.push(b'\n');
             if length > 0 && length + line.len() as u64 > self.file_bytes {
                 fs::rename(place.now(), place.before())?;
-                self.make_room(&place)?;
                 file = File::create(place.now())?;
                 length = 0;
             }
             file.write_all(&line)?;
             length += line.len() as u64;
+            *written += line.len() as u64;
+        }
+        if *written > self.file_bytes {
+            self.make_room(&place)?;
+            *written = 0;
         }
         Ok(())
     }
@@ -102,7 +110,7 @@ impl Files {
         files.sort();
         let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
         for (_, bytes, path) in files {
-            if total + self.file_bytes <= self.bytes_max {
+            if total <= self.bytes_max {
                 break;
             }
             fs::remove_file(path)?;
@@ -114,7 +122,7 @@ impl Files {
     /// All lines of a group, oldest first.
     pub(super) async fn read(&self, tenant: &TenantName, group: &str) -> Found {
         let (tenant, group) = (tenant.clone(), group.to_owned());
-        let read = self.run(move |_, folder| {
+        let read = self.run(move |_, folder, _| {
             let place = Place::of(folder, &tenant, &group);
             let mut lines = None;
             for path in [place.before(), place.now()] {
@@ -137,7 +145,7 @@ impl Files {
     /// Removes a group.
     pub(super) async fn remove(&self, tenant: &TenantName, group: &str) {
         let (tenant, group) = (tenant.clone(), group.to_owned());
-        self.run(move |_, folder| {
+        self.run(move |_, folder, _| {
             let place = Place::of(folder, &tenant, &group);
             for path in [place.before(), place.now()] {
                 // It may have none.
@@ -149,12 +157,12 @@ impl Files {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self, &Path) -> T + Send + 'static,
+        work: impl FnOnce(&Self, &Path, &mut Written) -> T + Send + 'static,
     ) -> Option<T> {
         let files = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let _turn = files.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            files.folder.as_deref().map(|folder| work(&files, folder))
+            let mut written = files.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            files.folder.as_deref().map(|folder| work(&files, folder, &mut written))
         });
         done.await.ok().flatten()
     }
@@ -232,7 +240,7 @@ mod tests {
     async fn the_oldest_files_of_a_tenant_go_where_there_are_too_many_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let files =
-            Files { file_bytes: 100, bytes_max: 300, ..Files::new(Some(folder.path().to_owned())) };
+            Files { file_bytes: 100, bytes_max: 150, ..Files::new(Some(folder.path().to_owned())) };
         for group in ["old", "new", "new", "new", "new"] {
             files.write(vec![entry(group, &"x".repeat(30))]).await;
             // Files are told apart by when they were changed.

@@ -34,8 +34,17 @@ pub(crate) struct Logs {
     place: Place,
     files: Files,
     waiting: Mutex<Waiting>,
-    woken: Notify,
-    followed: tokio::sync::Mutex<BTreeMap<ExecutionId, Followed>>,
+    woken: Arc<Notify>,
+    known: tokio::sync::Mutex<Known>,
+}
+
+/// Executions that log.
+#[derive(Default)]
+struct Known {
+    followed: BTreeMap<ExecutionId, Followed>,
+    /// The entry of their histories that comes next, also of those that have ended: news may come after what
+    /// they tell of.
+    told: BTreeMap<ExecutionId, u64>,
 }
 
 /// What is still to be written.
@@ -81,6 +90,21 @@ struct Followed {
     next: u64,
 }
 
+impl Known {
+    fn keep(&mut self, id: ExecutionId, followed: Followed) {
+        self.told.insert(id, followed.next);
+        if !followed.story.has_ended() {
+            self.followed.insert(id, followed);
+        }
+        if self.told.len() > FOLLOWED_MAX {
+            self.told.pop_first();
+        }
+        if self.followed.len() > FOLLOWED_MAX {
+            self.followed.pop_first();
+        }
+    }
+}
+
 /// A logging configuration.
 struct Logging {
     level: Level,
@@ -110,16 +134,15 @@ impl Logs {
             place,
             files: Files::new(settings.logs.clone()),
             waiting: Mutex::default(),
-            woken: Notify::new(),
-            followed: tokio::sync::Mutex::default(),
+            woken: Arc::default(),
+            known: tokio::sync::Mutex::default(),
         });
-        let weak = Arc::downgrade(&logs);
+        let (weak, woken) = (Arc::downgrade(&logs), Arc::clone(&logs.woken));
         tokio::spawn(async move {
-            while let Some(logs) = weak.upgrade() {
+            loop {
+                woken.notified().await;
+                let Some(logs) = weak.upgrade() else { return };
                 logs.settle().await;
-                // Whoever drops the last one need not wait for news.
-                let patience = std::time::Duration::from_secs(1);
-                let _ = tokio::time::timeout(patience, logs.woken.notified()).await;
             }
         });
         logs
@@ -150,8 +173,9 @@ impl Logs {
     }
 
     /// Writes what waits. When it returns, all that was told before can be read.
-    async fn settle(&self) {
-        let mut followed = self.followed.lock().await;
+    pub(crate) async fn settle(&self) {
+        let mut known = self.known.lock().await;
+        let mut failed = Vec::new();
         loop {
             let Waiting { news, mut entries, lost, .. } = std::mem::take(&mut *self.waiting());
             if lost > 0 {
@@ -161,56 +185,61 @@ impl Logs {
                 );
             }
             if news.is_empty() && entries.is_empty() {
-                return;
+                break;
             }
             for (id, (tenant, first)) in news {
-                match self.of_kept(&mut followed, id, &tenant, first).await {
+                match self.of_kept(&mut known, id, &tenant, first).await {
                     Ok(more) => entries.extend(more),
                     // Somebody purged it.
                     Err(error) if error.kind == ErrorKind::NotFound => {}
                     Err(error) => {
-                        tracing::warn!(%error, %id, "its events are missing in its log group")
+                        tracing::warn!(%error, %id, "its events come late to its log group");
+                        failed.push((id, tenant, first));
                     }
                 }
             }
             self.files.write(entries).await;
+        }
+        // They are told when something happens again.
+        let mut waiting = self.waiting();
+        for (id, tenant, first) in failed {
+            waiting
+                .news
+                .entry(id)
+                .and_modify(|(_, later)| *later = first)
+                .or_insert((tenant, first));
         }
     }
 
     /// What is new of an execution that the node keeps.
     async fn of_kept(
         &self,
-        followed: &mut BTreeMap<ExecutionId, Followed>,
+        known: &mut Known,
         id: ExecutionId,
         tenant: &TenantName,
         first: u64,
     ) -> Result<Vec<Entry>, node::Error> {
-        let known = followed.remove(&id).filter(|known| known.next <= first);
-        let mut known = match known {
-            Some(known) => known,
+        // News of one commit may have come with those of the commit before.
+        let first = known.told.get(&id).map_or(first, |next| first.max(*next));
+        let mut followed = match known.followed.remove(&id) {
+            Some(followed) => followed,
             None => match self.follow(id, tenant).await? {
                 Some(found) => found,
                 None => return Ok(Vec::new()),
             },
         };
-        let mut events = Vec::new();
-        for (number, event) in self.handle.run_events_from(id, known.next).await? {
-            let told = known.story.tell(event);
-            known.next = number + 1;
-            // What came before was told by an earlier run of the server.
+        let mut entries = Vec::new();
+        for (number, event) in self.handle.run_events_from(id, followed.next).await? {
+            let events = followed.story.tell(event);
+            followed.next = number + 1;
+            // What came before was told, maybe by an earlier run of the server.
             if number >= first {
-                events.extend(told);
+                let redrives = followed.redrives + followed.story.redrives;
+                let names = (&*followed.arn, &*followed.stream);
+                entries.extend(followed.logging.entries(tenant, names, redrives, &events));
             }
         }
-        let redrives = known.redrives + known.story.redrives;
-        let names = (&*known.arn, &*known.stream);
-        let entries = known.logging.entries(tenant, names, redrives, &events);
-        if !known.story.has_ended() {
-            followed.insert(id, known);
-        }
-        if followed.len() > FOLLOWED_MAX {
-            followed.pop_first();
-        }
+        known.keep(id, followed);
         Ok(entries)
     }
 
@@ -253,6 +282,13 @@ impl Logs {
     async fn forget(&self, tenant: &TenantName, group: &str) {
         self.settle().await;
         self.files.remove(tenant, group).await;
+    }
+}
+
+impl Drop for Logs {
+    /// Its task ends.
+    fn drop(&mut self) {
+        self.woken.notify_one();
     }
 }
 
