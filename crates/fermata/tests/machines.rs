@@ -248,6 +248,7 @@ fn a_stopped_execution_is_aborted_and_a_failed_one_goes_on_where_it_failed() {
     assert_eq!((&done["error"], &done["cause"]), (&json!("Enough"), &json!("too long")));
     let events = history(&server, &arn);
     assert_eq!(*kinds(&events).last().unwrap(), "ExecutionAborted");
+    assert_eq!(events.last().unwrap()["previousEventId"], 0);
     assert_eq!(events.last().unwrap()["executionAbortedEventDetails"]["error"], "Enough");
 
     let states = json!({
@@ -298,6 +299,31 @@ fn a_nested_execution_that_begins_again_with_a_redrive_is_told_of_as_itself() {
         })
         .collect();
     assert_eq!(shown, [false, true], "each says which it is");
+}
+
+#[test]
+fn a_job_that_is_told_the_token_of_its_state_may_end_it() {
+    let (server, _folder) = server(&[]);
+    let mut send = task("arn:aws:states:::aws-sdk:sfn:sendTaskSuccess", "Wait");
+    send["Parameters"] = json!({"TaskToken.$": "$.token", "Output": "\"early\""});
+    let job = json!({"Send": send, "Wait": {"Type": "Wait", "Seconds": 1000, "End": true}});
+    create(&server, "job", &machine(&job, "Send"));
+    let mut run = task("arn:aws:states:::states:startExecution.sync", "");
+    run["Parameters"] = json!({"StateMachineArn": format!("{MACHINE}job"), "Name": "the-job",
+        "Input": {"token.$": "$$.Task.Token"}});
+    create(&server, "asks", &machine(&json!({"Run": run}), "Run"));
+    let arn = start(&server, "asks", "run", &json!({}));
+    let done = ended(&server, &arn);
+    assert_eq!((&done["status"], &done["output"]), (&json!("SUCCEEDED"), &json!("\"early\"")));
+    let told = history(&server, &arn);
+    assert!(kinds(&told).ends_with(&[
+        "TaskSubmitted",
+        "TaskSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded"
+    ]));
+    let job = MACHINE.replace("stateMachine:", "execution:job:the-job");
+    support::eventually("the job is stopped", || describe(&server, &job)["status"] == "ABORTED");
 }
 
 #[test]

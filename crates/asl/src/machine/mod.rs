@@ -375,7 +375,8 @@ impl Machine {
 
     /// The end of the whole execution: nothing that is under way is wanted any more.
     fn stop(&mut self, end: End) {
-        let previous = self.last_event;
+        // By AWS, an abort follows no event.
+        let previous = if matches!(end, End::Aborted { .. }) { 0 } else { self.last_event };
         let (kind, details) = match &end {
             End::Succeeded(output) => {
                 (EventKind::ExecutionSucceeded, Details::new().data("output", output))

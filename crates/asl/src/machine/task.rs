@@ -70,7 +70,9 @@ impl Machine {
         world: &World<'_>,
     ) -> Result<TaskAsk, EvalError> {
         let effective = self.effective_input(id, state)?;
-        let token = (task.resource.pattern() == Pattern::Callback).then(|| (world.token)(op));
+        // A job may be told the token, too, and who has it then ends the state before the job does.
+        let waits = task.resource.pattern() != Pattern::RequestResponse;
+        let token = waits.then(|| (world.token)(op));
         let input = self.arguments(id, state, &effective, token.as_deref())?;
         let [timeout, heartbeat] = self.limits(id, task, &effective)?;
         let credentials = match &task.credentials {

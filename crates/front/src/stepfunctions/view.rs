@@ -216,7 +216,10 @@ impl Story {
             }
             RunEvent::Cancelled { at, reason } => {
                 let (error, cause) = stopped(&reason);
-                return vec![self.aside(at, EventKind::ExecutionAborted, details(error, cause))];
+                let details = details(error, cause);
+                // As by AWS, it follows no event.
+                let aborted = self.aside(at, EventKind::ExecutionAborted, details);
+                return vec![Event { previous: 0, ..aborted }];
             }
             RunEvent::Redriven { at } => {
                 self.redrives += 1;

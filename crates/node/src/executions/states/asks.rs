@@ -72,9 +72,13 @@ impl Under<'_> {
             Err(failed) => return Some(Input::TaskEnded(op, Err(failed))),
         };
         let pattern = task.resource.pattern();
-        let has_token = self.waits_for_token(op);
-        if has_token {
-            self.asks.push((Slot::Token.of(op), Ask::Token { heartbeat: task.heartbeat }));
+        let is_job = matches!(pattern, Pattern::Sync | Pattern::Sync2);
+        let waits = self.waits_for_token(op);
+        let token = (waits || is_job).then(|| self.turn.mint.token(Slot::Token.of(op)));
+        let token = token.filter(|token| waits || task.input.text().contains(token));
+        if token.is_some() {
+            let heartbeat = task.heartbeat.filter(|_| waits);
+            self.asks.push((Slot::Token.of(op), Ask::Token { heartbeat }));
         }
         match &task.resource.integration {
             Integration::Function { name } => {
@@ -97,7 +101,6 @@ impl Under<'_> {
             }
             Integration::Activity { .. } | Integration::Service { .. } => {}
         }
-        let is_job = matches!(pattern, Pattern::Sync | Pattern::Sync2);
         let submitted = is_job.then(|| {
             let name = submitted_signal(op);
             self.asks.push((Slot::Submitted.of(op), Ask::Signal { name: name.clone() }));
@@ -113,7 +116,7 @@ impl Under<'_> {
         let work = Work {
             resource: task.resource.arn.clone(),
             input: task.input.text().to_owned(),
-            token: has_token.then(|| self.turn.mint.token(Slot::Token.of(op))),
+            token,
             role,
             submitted,
             by,
