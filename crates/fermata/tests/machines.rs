@@ -977,6 +977,15 @@ fn logging(level: &str, has_data: bool) -> Value {
         "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": arn}}]})
 }
 
+/// What the log group has once it has so much: an end is told of a moment before it is logged.
+#[track_caller]
+fn logged_all(server: &Server, count: usize) -> Vec<Value> {
+    support::eventually("all is logged", || logged(server).len() >= count);
+    let told = logged(server);
+    assert_eq!(told.len(), count, "{:?}", types(&told));
+    told
+}
+
 /// What the log group has, by the platform's own client.
 fn logged(server: &Server) -> Vec<Value> {
     let lines = server.run(&["logs", "--group", GROUP]).out;
@@ -999,7 +1008,7 @@ fn events_of_executions_are_in_the_log_group_of_their_machine() {
     create("all", "STANDARD", &pass, &logging("ALL", true));
     let arn = start(&server, "all", "run", &json!({"a": 1}));
     ended(&server, &arn);
-    let told = logged(&server);
+    let told = logged_all(&server, 4);
     let expected =
         ["ExecutionStarted", "PassStateEntered", "PassStateExited", "ExecutionSucceeded"];
     assert_eq!(types(&told), expected);
@@ -1015,8 +1024,7 @@ fn events_of_executions_are_in_the_log_group_of_their_machine() {
     let arn = format!("{MACHINE}express");
     let body = json!({"stateMachineArn": arn, "input": "{\"secret\": 1}"});
     aws(&server, "StartExecution", &body).unwrap();
-    support::eventually("its events are logged", || logged(&server).len() == 8);
-    let told = logged(&server);
+    let told = logged_all(&server, 8);
     assert_eq!(types(&told[4..]), expected);
     assert!(!told[4..].iter().any(|event| event.to_string().contains("secret")), "{told:#?}");
 
@@ -1031,8 +1039,7 @@ fn events_of_executions_are_in_the_log_group_of_their_machine() {
     ended(&server, &arn);
     aws(&server, "RedriveExecution", &json!({"executionArn": arn})).unwrap();
     ended(&server, &arn);
-    support::eventually("both are logged", || logged(&server).len() == 13);
-    let told = logged(&server);
+    let told = logged_all(&server, 13);
     let expected = [
         "ExecutionAborted",
         "FailStateEntered",
@@ -1064,7 +1071,8 @@ fn each_event_is_logged_once_and_in_order_however_fast_they_come() {
     for arn in &runs {
         assert_eq!(ended(&server, arn)["status"], "SUCCEEDED");
     }
-    let told = logged(&server);
+    let all = runs.iter().map(|arn| history(&server, arn).len()).sum();
+    let told = logged_all(&server, all);
     for arn in &runs {
         let ids: Vec<u64> = told
             .iter()
@@ -1088,8 +1096,8 @@ fn what_was_logged_outlives_the_server_and_is_told_once() {
     support::eventually("it waits", || types(&logged(&server)).last() == Some(&"WaitStateEntered"));
     let server = server.kill_and_restart();
     assert_eq!(ended(&server, &arn)["status"], "SUCCEEDED");
-    let told = logged(&server);
     let events = history(&server, &arn);
+    let told = logged_all(&server, events.len());
     assert_eq!(types(&told), types(&events), "all of its history, and none of it twice");
     let ids: Vec<String> = events.iter().map(|event| event["id"].to_string()).collect();
     let told: Vec<&str> = told.iter().map(|event| event["id"].as_str().unwrap()).collect();

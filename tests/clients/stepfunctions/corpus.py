@@ -438,6 +438,11 @@ class Case:
         events = self.logged()
         if events is None:
             return
+        # An end is told of a moment before it is logged.
+        deadline = time.monotonic() + 5
+        while len(events) < len(wanted) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            events = self.logged()
         if [event["type"] for event in wanted] != [event["type"] for event in events]:
             raise Differs(f"logged: expected {wanted}, was {events}")
         for expected, event in zip(wanted, events):
