@@ -35,7 +35,8 @@ pub struct Permission {
 /// What a task wants to do, in IAM's words.
 struct Wanted {
     action: String,
-    resource: String,
+    /// All that are named; one without a name where none is.
+    resources: Vec<String>,
 }
 
 /// What it is to call a function.
@@ -121,10 +122,13 @@ impl Roles {
         }
         let Some(wanted) = wanted(resource, parameters) else { return Ok(()) };
         let allowed = self.of(tenant, role).map_or(&[][..], |role| &role.allow);
-        if allowed.iter().any(|permission| permission.is_for(&wanted)) {
+        let Wanted { action, resources } = wanted;
+        let is_allowed = |resource: &&String| {
+            allowed.iter().any(|permission| permission.is_for(&action, resource))
+        };
+        let Some(resource) = resources.iter().find(|resource| !is_allowed(resource)) else {
             return Ok(());
-        }
-        let Wanted { action, resource } = wanted;
+        };
         let account = role.split(':').nth(4).unwrap_or_default();
         Err(format!(
             "User: arn:aws:sts::{account}:assumed-role/{}/fermata is not authorized to perform: {action} on \
@@ -135,9 +139,9 @@ impl Roles {
 }
 
 impl Permission {
-    fn is_for(&self, wanted: &Wanted) -> bool {
-        matches_pattern(&wanted.action.to_ascii_lowercase(), &self.action)
-            && matches_pattern(&wanted.resource, &self.resource)
+    fn is_for(&self, action: &str, resource: &str) -> bool {
+        matches_pattern(&action.to_ascii_lowercase(), &self.action)
+            && matches_pattern(resource, &self.resource)
     }
 }
 
@@ -161,12 +165,26 @@ fn wanted(resource: &Resource, parameters: &Value) -> Option<Wanted> {
                 ("states:InvokeHTTPEndpoint".to_owned(), text("ApiEndpoint").unwrap_or_default())
             }
             (service, action) => {
-                let named = RESOURCES.iter().find_map(|name| text(name)).unwrap_or_default();
-                (action_of(service, action), resource_name(named))
+                let action = action_of(service, action);
+                return Some(Wanted { action, resources: resources(parameters) });
             }
         },
     };
-    Some(Wanted { action, resource: resource.to_owned() })
+    Some(Wanted { action, resources: vec![resource.to_owned()] })
+}
+
+/// The resources that parameters name, however they are spelled: which of them a service looks at is its own.
+fn resources(parameters: &Value) -> Vec<String> {
+    let is_one = |field: &str| RESOURCES.iter().any(|name| name.eq_ignore_ascii_case(field));
+    let fields = parameters.as_object().into_iter().flatten();
+    let named = fields.filter(|(field, _)| is_one(field));
+    let named =
+        named.map(|(_, value)| resource_name(value.as_str().unwrap_or_default()).to_owned());
+    let mut named: Vec<String> = named.collect();
+    if named.is_empty() {
+        named.push(String::new());
+    }
+    named
 }
 
 fn action_of(service: &str, action: &str) -> String {
@@ -277,10 +295,29 @@ mod tests {
         ] {
             let resource = Resource::parse(&format!("arn:aws:states:::{resource}")).unwrap();
             let wanted = wanted(&resource, &parameters).unwrap();
-            assert_eq!((wanted.action.as_str(), wanted.resource.as_str()), (action, of));
+            assert_eq!(
+                (wanted.action.as_str(), &*wanted.resources),
+                (action, &[of.to_owned()][..])
+            );
         }
         let activity = Resource::parse("arn:aws:states:us-east-1:1:activity:a").unwrap();
         assert!(wanted(&activity, &json!({})).is_none(), "workers ask for it");
+    }
+
+    #[test]
+    fn no_resource_hides_behind_another_that_is_allowed() {
+        let table = "arn:aws:states:::aws-sdk:dynamodb:putItem";
+        let allow = &["dynamodb:PutItem open"];
+        check(allow, table, &json!({ "TableName": "open" }), Ok(()));
+        check(allow, table, &json!({ "tableName": "open" }), Ok(()));
+        for hidden in [
+            json!({ "TableName": "open", "tableName": "secret" }),
+            json!({ "TableName": "secret", "QueueUrl": "open" }),
+            json!({ "TableName": "open", "Bucket": ["secret"] }),
+            json!({}),
+        ] {
+            check(allow, table, &hidden, Err("dynamodb:PutItem on resource"));
+        }
     }
 
     #[test]
