@@ -568,7 +568,7 @@ def main():
         servers.put(server)
     with_services = collections.Counter()
     verdicts = ("passed", "outcome only", "failed", "not applicable")
-    table, reasons, failures = collections.defaultdict(collections.Counter), collections.Counter(), []
+    table, reasons, failures = collections.defaultdict(collections.Counter), collections.defaultdict(list), []
     try:
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             chosen = [path for path in paths if options.only in path.read_text()] if options.only else paths
@@ -577,7 +577,7 @@ def main():
                 if set(case.get("needs") or []) & services.NAMES:
                     with_services[verdict] += 1
                 if verdict == "not applicable":
-                    reasons[note] += 1
+                    reasons[note].append(case["id"])
                 elif note:
                     failures.append((case["area"], verdict, case["id"], note))
     finally:
@@ -589,8 +589,8 @@ def main():
         print(f"{area:{width}}" + "".join(f"{table[area][verdict]:>15}" for verdict in verdicts))
     total = sum(table.values(), collections.Counter())
     print(f"{'all':{width}}" + "".join(f"{total[verdict]:>15}" for verdict in verdicts))
-    for reason, count in reasons.most_common():
-        print(f"not applicable: {count:4} {reason}")
+    for reason, names in sorted(reasons.items()):
+        print(f"not applicable, {reason}:", *names, sep="\n    ")
     if options.verbose or len(failures) <= FEW:
         for area, verdict, name, note in failures:
             print(f"\n{verdict}: [{area}] {name}\n    {note}")
