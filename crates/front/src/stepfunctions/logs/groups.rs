@@ -121,7 +121,7 @@ async fn streams(call: &Call<'_>) -> Answer {
     if is_descending {
         found.reverse();
     }
-    let size = size(call, PAGE_MAX);
+    let size = size(call.params.get("limit"), PAGE_MAX);
     let from = number(call.params.text("nextToken")?);
     let more = found.len() > from.saturating_add(size);
     let shown = found.into_iter().skip(from).take(size).map(|(name, stream)| {
@@ -154,7 +154,7 @@ async fn events(call: &Call<'_>) -> Answer {
         return Err(AwsError::new("ResourceNotFoundException", message));
     }
     found.retain(|line| wanted.holds(line));
-    let size = size(call, limits::LOG_EVENTS_PAGE_MAX);
+    let size = size(call.params.get("limit"), limits::LOG_EVENTS_PAGE_MAX);
     let (from, until) = match call.params.text("nextToken")?.and_then(|token| token.split_once('/'))
     {
         Some(("b", at)) => (number(Some(at)).saturating_sub(size), number(Some(at))),
@@ -185,7 +185,7 @@ async fn filter(call: &Call<'_>) -> Answer {
             && (streams.is_empty() || streams.contains(&line.stream.as_str()))
             && pattern.is_in(&line.message)
     });
-    let size = size(call, limits::LOG_EVENTS_PAGE_MAX);
+    let size = size(call.params.get("limit"), limits::LOG_EVENTS_PAGE_MAX);
     let from = number(call.params.text("nextToken")?);
     let shown = found.iter().enumerate().skip(from).take(size).map(|(number, line)| {
         let mut shown = event(line);
@@ -206,8 +206,8 @@ fn event(line: &Line) -> Value {
     json!({ "timestamp": line.at, "ingestionTime": line.at, "message": line.message })
 }
 
-fn size(call: &Call<'_>, most: usize) -> usize {
-    let wanted = call.params.get("limit").and_then(Value::as_u64);
+fn size(wanted: Option<&Value>, most: usize) -> usize {
+    let wanted = wanted.and_then(Value::as_u64);
     wanted.and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(most).clamp(1, most)
 }
 
@@ -264,8 +264,7 @@ async fn describe(call: &Call<'_>) -> Answer {
     let text = |name: &str| Ok::<_, AwsError>(call.params.text(name)?.map(str::to_owned));
     let (prefix, part) = (text("logGroupNamePrefix")?, text("logGroupNamePattern")?);
     let after = text("nextToken")?;
-    let size = call.params.get("limit").and_then(Value::as_u64).unwrap_or(PAGE_MAX as u64);
-    let size = usize::try_from(size).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let size = size(call.params.get("limit"), PAGE_MAX);
     let place = call.place.clone();
     call.registry
         .with(call.who, move |resources| {
@@ -347,6 +346,14 @@ pub(in super::super) async fn check(ctx: &Ctx, logging: &Value) -> Result<(), Aw
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_has_what_is_asked_for_and_no_more_than_its_limit() {
+        let most = limits::LOG_EVENTS_PAGE_MAX;
+        let sized = |wanted: Value| size(Some(&wanted), most);
+        assert_eq!(size(None, most), most);
+        assert_eq!([sized(json!(most)), sized(json!(most + 1)), sized(json!(0))], [most, most, 1]);
+    }
 
     #[test]
     fn beyond_the_limit_of_log_groups_no_more_are_made() {

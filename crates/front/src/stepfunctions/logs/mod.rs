@@ -158,9 +158,10 @@ impl Logs {
     /// An EXPRESS execution tells of itself.
     pub(super) fn told(&self, run: &Run, events: &[Event]) {
         let Some(logging) = Logging::read(&run.revision.logging) else { return };
-        let Facts { arn, stream } =
-            Facts::of(&run.facts.execution_arn, &run.facts.machine_name, run.facts.started);
-        let entries = logging.entries(&run.tenant, (&arn, &stream), 0, events);
+        let facts = &run.facts;
+        let stream = stream(&facts.execution_arn, &facts.machine_name, facts.started);
+        let names = (&*facts.execution_arn, &*stream);
+        let entries = logging.entries(&run.tenant, names, 0, events);
         if entries.is_empty() {
             return;
         }
@@ -206,7 +207,7 @@ impl Logs {
             waiting
                 .news
                 .entry(id)
-                .and_modify(|(_, later)| *later = first)
+                .and_modify(|(_, other)| *other = first.min(*other))
                 .or_insert((tenant, first));
         }
     }
@@ -262,11 +263,10 @@ impl Logs {
         let Some(logging) = configuration.as_ref().and_then(Logging::read) else { return Ok(None) };
         let begun_again = states::Origin::read(&run.origin).begun_again;
         let view = View::of_node(&self.place, run);
-        let Facts { arn, stream } = Facts::of(&view.arn, &view.machine_name, view.started);
         Ok(Some(Followed {
             logging,
-            arn,
-            stream,
+            stream: stream(&view.arn, &view.machine_name, view.started),
+            arn: view.arn,
             redrives: begun_again,
             story: Story::default(),
             next: 1,
@@ -292,20 +292,12 @@ impl Drop for Logs {
     }
 }
 
-/// What the lines of an execution have in common.
-struct Facts {
-    arn: String,
-    stream: String,
-}
-
-impl Facts {
-    fn of(arn: &str, machine: &str, started: Timestamp) -> Self {
-        // As AWS names streams: by the machine and the minute; here each execution has its own.
-        let minute = asl::time::render(started);
-        let minute = minute.get(..16).unwrap_or_default().replace([':', 'T'], "-");
-        let own = arn.rsplit(':').next().unwrap_or_default();
-        Self { arn: arn.to_owned(), stream: format!("states/{machine}/{minute}/{own}") }
-    }
+/// The stream of an execution. AWS names streams by the machine and the minute; here each execution has its own.
+fn stream(arn: &str, machine: &str, started: Timestamp) -> String {
+    let minute = asl::time::render(started);
+    let minute = minute.get(..16).unwrap_or_default().replace([':', 'T'], "-");
+    let own = arn.rsplit(':').next().unwrap_or_default();
+    format!("states/{machine}/{minute}/{own}")
 }
 
 impl Logging {
@@ -368,8 +360,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_named_by_its_machine_its_minute_and_its_execution() {
-        let facts =
-            Facts::of("arn:x:express:m:n:id", "m", Timestamp::from_millis(1_700_000_000_000));
-        assert_eq!(facts.stream, "states/m/2023-11-14-22-13/id");
+        let started = Timestamp::from_millis(1_700_000_000_000);
+        assert_eq!(stream("arn:x:express:m:n:id", "m", started), "states/m/2023-11-14-22-13/id");
     }
 }
